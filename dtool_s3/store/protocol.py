@@ -1,0 +1,169 @@
+"""The one seam to S3: what the library asks of an object store, as a protocol and its values.
+
+Implementations live beside this file; nothing here performs I/O. Every method raises an error of
+`dtool_s3.errors`, translated by the implementation, after its own bounded retries of retryable ones.
+Keys are text; bodies are bytes; sizes are bytes; times are aware UTC datetimes.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
+
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """One key as a listing shows it; `etag` without quotes."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified: datetime
+    storage_class: str = "STANDARD"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object as HEAD shows it; `metadata` names are lower-case, without `x-amz-meta-`."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified: datetime
+    metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object read whole."""
+
+    info: ObjectInfo
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All keys under a prefix; with a delimiter, also the common prefixes directly below it."""
+
+    objects: Sequence[ListedObject]
+    common_prefixes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ByteStream:
+    """An object being read; iterate `chunks` once, inside the context that gave it."""
+
+    info: ObjectInfo
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An unfinished multipart upload."""
+
+    key: str
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One uploaded part of a multipart upload; numbers start at 1."""
+
+    number: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """When a write may happen: only if the key is absent, or only over the object with this ETag."""
+
+    if_none_match: bool = False
+    if_match: str | None = None
+
+
+#: The write may always happen.
+ALWAYS = Precondition()
+#: The write may happen only where nothing is yet.
+IF_ABSENT = Precondition(if_none_match=True)
+
+
+def if_match(etag: str) -> Precondition:
+    """Return the condition that the object still has `etag`."""
+    return Precondition(if_match=etag)
+
+
+@runtime_checkable
+class Store(Protocol):
+    """One bucket of one endpoint, seen with one set of credentials."""
+
+    @property
+    def bucket(self) -> str:
+        """Name of the bucket."""
+
+    @property
+    def endpoint_url(self) -> str:
+        """Endpoint; `""` for AWS. Stores with equal endpoints can copy server-side."""
+
+    async def check_bucket(self) -> None:
+        """HEAD the bucket: raises BucketNotFound, AccessDenied, CredentialsRejected, BucketUnreachable."""
+
+    async def head(self, key: str) -> ObjectInfo:
+        """HEAD `key`. Raises NotFound."""
+
+    async def get(self, key: str, *, max_bytes: int) -> StoredObject:
+        """Read `key` whole. Raises NotFound, or RequestRefused (code `EntityTooLarge`) above `max_bytes`."""
+
+    def stream(self, key: str) -> AbstractAsyncContextManager[ByteStream]:
+        """Read `key` in chunks of at most 1 MiB. Raises NotFound on entering."""
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        *,
+        metadata: Mapping[str, str] = NO_METADATA,
+        precondition: Precondition = ALWAYS,
+    ) -> ObjectInfo:
+        """Write `key`, its bytes protected by a checksum that the server verifies.
+
+        Raises PreconditionFailed. An answer that never came is resolved by reading before it is repeated.
+        """
+
+    async def copy(
+        self,
+        source_bucket: str,
+        source: ListedObject,
+        key: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Copy on the server, signed with this store's credentials; return the new ETag.
+
+        `metadata` None keeps the source's. The source must still have its ETag: else PreconditionFailed.
+        Objects above 5 GiB: NotSupported.
+        """
+
+    async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:
+        """Delete `key`; absent already is fine. Raises PreconditionFailed."""
+
+    async def list(self, prefix: str, *, delimiter: str = "", limit: int | None = None) -> Listing:
+        """List the keys that start with `prefix` (plain text comparison), at most `limit`, in key order."""
+
+    async def list_uploads(self, prefix: str) -> Sequence[Upload]:
+        """List unfinished multipart uploads of keys that start with `prefix`."""
+
+    async def start_upload(self, key: str, metadata: Mapping[str, str]) -> Upload:
+        """Start a multipart upload."""
+
+    async def put_part(self, upload: Upload, number: int, body: bytes) -> Part:
+        """Upload one part (5 MiB to 5 GiB, the last may be smaller)."""
+
+    async def complete_upload(self, upload: Upload, parts: Sequence[Part]) -> str:
+        """Make the object from its parts; return its ETag."""
+
+    async def abort_upload(self, upload: Upload) -> None:
+        """Give up an upload and free its parts; gone already is fine."""
