@@ -1,0 +1,228 @@
+"""How a proto dataset becomes a frozen one: owns the order of reads and writes around the flip of `dtool`.
+
+Used by the broker and by copies alike. It never writes an item, never changes a frozen dataset, and never
+flips what changed between its two looks. What the bytes of items are worth is the caller's evidence; pass
+the listing that evidence rests on as `seen`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dtool_s3.documents import (
+    MAX_ADMIN_METADATA_BYTES,
+    MAX_MANIFEST_BYTES,
+    AdminMetadata,
+    DatasetType,
+    Manifest,
+    dump_admin_metadata,
+    parse_admin_metadata,
+    parse_manifest,
+)
+from dtool_s3.errors import (
+    ContentDiffers,
+    DatasetMissing,
+    FrozenDataset,
+    ItemMissing,
+    NotFound,
+    PreconditionFailed,
+    StorageError,
+    WrittenWhileFreezing,
+)
+from dtool_s3.layout import DatasetLayout
+from dtool_s3.registration import check_registration, recheck_registration
+from dtool_s3.store.protocol import IF_ABSENT, ListedObject, Listing, ObjectInfo, Store, if_match
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A proto dataset whose manifest is written: what must still be there, unchanged, at the flip.
+
+    `objects` is the first look by key, without manifest.json. `is_frozen` says that the dataset was frozen
+    already with an equal manifest: nothing was written and nothing is left to do.
+    """
+
+    objects: Mapping[str, ListedObject]
+    manifest: ObjectInfo | ListedObject
+    is_frozen: bool = False
+    #: Objects that the freezing itself wrote since the first look (overlays), by key.
+    written: Mapping[str, ObjectInfo] = field(default_factory=dict)
+
+
+async def publish_frozen(
+    store: Store,
+    layout: DatasetLayout,
+    *,
+    admin_metadata: Mapping[str, Any],
+    manifest: Manifest,
+    manifest_body: bytes,
+    seen: Listing | None = None,
+) -> bool:
+    """Freeze the proto dataset at `layout`; return False if it was frozen already with an equal manifest.
+
+    `admin_metadata` are the fields to publish, in dtoolcore's order and with their `frozen_at`; `type` is set
+    here. `seen` is a listing of `layout.root` on which the caller's evidence about the items rests: what
+    changed since is refused. Without it the first look is taken here.
+
+    Raises UUIDTaken or RegistrationHijacked (registration key), DatasetMissing, ItemMissing, ContentDiffers
+    (extra items, other sizes), FrozenDataset (frozen with another manifest), WrittenWhileFreezing, and
+    StorageError. After any of them the dataset is a proto dataset still, except RegistrationHijacked, which
+    may also be found right after the flip.
+    """
+    prepared = await write_manifest(store, layout, manifest=manifest, manifest_body=manifest_body, seen=seen)
+    if prepared.is_frozen:
+        return False
+    await flip_to_frozen(store, layout, prepared, admin_metadata=admin_metadata)
+    return True
+
+
+async def write_manifest(
+    store: Store,
+    layout: DatasetLayout,
+    *,
+    manifest: Manifest,
+    manifest_body: bytes,
+    seen: Listing | None = None,
+) -> Prepared:
+    """First half of `publish_frozen`: look, compare with the manifest, write manifest.json."""
+    await check_registration(store, layout)
+    listing = seen if seen is not None else await store.list(layout.root)
+    objects = {listed.key: listed for listed in listing.objects}
+    proto = objects.get(layout.admin_metadata_key)
+    if proto is None:
+        raise DatasetMissing(f"there is no {layout.admin_metadata_key!r} in bucket {store.bucket!r}")
+    current, etag = await read_admin_metadata(store, layout)
+    present = objects.pop(layout.manifest_key, None)
+    if current.is_frozen:
+        return Prepared(objects, await _frozen_manifest(store, layout, manifest), is_frozen=True)
+    if etag != proto.etag:
+        raise WrittenWhileFreezing(f"{layout.admin_metadata_key!r} changed after it was listed")
+    check_items(layout, objects.values(), manifest)
+    return Prepared(objects, await _put_manifest(store, layout, manifest_body, present))
+
+
+async def flip_to_frozen(
+    store: Store, layout: DatasetLayout, prepared: Prepared, *, admin_metadata: Mapping[str, Any]
+) -> None:
+    """Second half of `publish_frozen`: look again, flip `dtool`, look at the registration key again."""
+    listing = await store.list(layout.root)
+    _check_unchanged(layout, prepared, {listed.key: listed for listed in listing.objects})
+    body, headers = dump_admin_metadata({**admin_metadata, "type": DatasetType.FROZEN.value})
+    parse_admin_metadata(body, headers, uuid=layout.uuid)
+    key = layout.admin_metadata_key
+    try:
+        await store.put(key, body, metadata=headers, precondition=if_match(prepared.objects[key].etag))
+    except StorageError as error:
+        if not await _is_flipped(store, layout, body, error):
+            raise
+    await recheck_registration(store, layout)
+
+
+async def read_admin_metadata(store: Store, layout: DatasetLayout) -> tuple[AdminMetadata, str]:
+    """Return the administrative metadata in the store and the ETag of its object. Raises DatasetMissing."""
+    try:
+        stored = await store.get(layout.admin_metadata_key, max_bytes=MAX_ADMIN_METADATA_BYTES)
+    except NotFound as error:
+        raise DatasetMissing(
+            f"there is no {layout.admin_metadata_key!r} in bucket {store.bucket!r}"
+        ) from error
+    return parse_admin_metadata(stored.body, stored.info.metadata, uuid=layout.uuid), stored.info.etag
+
+
+def list_items(layout: DatasetLayout, objects: Iterable[ListedObject]) -> dict[str, ListedObject]:
+    """Return the objects under `data/` by identifier; the zero-byte marker `data/` is no item."""
+    start = len(layout.data_prefix)
+    return {
+        listed.key[start:]: listed
+        for listed in objects
+        if listed.key.startswith(layout.data_prefix)
+        and not (len(listed.key) == start and listed.size_bytes == 0)
+    }
+
+
+def check_items(layout: DatasetLayout, objects: Iterable[ListedObject], manifest: Manifest) -> None:
+    """Raise unless the objects under `data/` are exactly the manifest's items in equal sizes.
+
+    ItemMissing for items that are not there, ContentDiffers for extra objects and for other sizes; up to
+    five are named.
+    """
+    items = list_items(layout, objects)
+    missing = [item.relpath for identifier, item in manifest.items.items() if identifier not in items]
+    if missing:
+        raise ItemMissing(f"not under {layout.data_prefix!r}: {_name(missing)}")
+    extra = [listed.key for identifier, listed in items.items() if identifier not in manifest.items]
+    if extra:
+        raise ContentDiffers(f"not in the manifest: {_name(extra)}")
+    unequal = [
+        item.relpath
+        for identifier, item in manifest.items.items()
+        if items[identifier].size_bytes != item.size_bytes
+    ]
+    if unequal:
+        raise ContentDiffers(
+            f"other sizes under {layout.data_prefix!r} than in the manifest: {_name(unequal)}"
+        )
+
+
+async def _frozen_manifest(store: Store, layout: DatasetLayout, manifest: Manifest) -> ObjectInfo:
+    """Manifest of a frozen dataset, if it is equal to `manifest`; else FrozenDataset."""
+    stored = await store.get(layout.manifest_key, max_bytes=MAX_MANIFEST_BYTES)
+    if not parse_manifest(stored.body).is_equal(manifest):
+        raise FrozenDataset(f"{layout.root!r} is frozen already, with another manifest")
+    return stored.info
+
+
+async def _put_manifest(
+    store: Store, layout: DatasetLayout, body: bytes, present: ListedObject | None
+) -> ObjectInfo | ListedObject:
+    """Write manifest.json over what the first look saw; somebody else's newer one is never overwritten."""
+    if present is not None and present.etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
+        return present
+    condition = IF_ABSENT if present is None else if_match(present.etag)
+    try:
+        return await store.put(layout.manifest_key, body, precondition=condition)
+    except PreconditionFailed as error:
+        raise WrittenWhileFreezing(f"somebody else wrote {layout.manifest_key!r}") from error
+
+
+def _check_unchanged(layout: DatasetLayout, prepared: Prepared, now: Mapping[str, ListedObject]) -> None:
+    """Raise WrittenWhileFreezing unless `now` is the first look plus what the freezing itself wrote."""
+    written = {**prepared.written, layout.manifest_key: prepared.manifest}
+    expected = {key: listed for key, listed in prepared.objects.items() if key not in written}
+    found = {key: listed for key, listed in now.items() if key not in written}
+    changed = {key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)}
+    for key, own in written.items():
+        # the time of an own write is the server's and only the listing knows it
+        there = now.get(key)
+        if there is None or (there.etag, there.size_bytes) != (own.etag, own.size_bytes):
+            changed.add(key)
+    if changed:
+        raise WrittenWhileFreezing(f"changed while the dataset was frozen: {_name(sorted(changed))}")
+
+
+async def _is_flipped(store: Store, layout: DatasetLayout, body: bytes, error: StorageError) -> bool:
+    """Settle a refused or unclear flip by reading: True if the store holds our `dtool`.
+
+    False leaves the error to the caller (the proto dataset is as it was); a lost race is
+    WrittenWhileFreezing.
+    """
+    if not (error.retryable or isinstance(error, PreconditionFailed)):
+        return False
+    try:
+        stored = await store.get(layout.admin_metadata_key, max_bytes=MAX_ADMIN_METADATA_BYTES)
+    except NotFound as gone:
+        raise WrittenWhileFreezing(f"somebody else removed {layout.admin_metadata_key!r}") from gone
+    if stored.body == body:
+        return True
+    if isinstance(error, PreconditionFailed):
+        raise WrittenWhileFreezing(f"somebody else wrote {layout.admin_metadata_key!r}") from error
+    return False
+
+
+def _name(texts: list[str]) -> str:
+    """Name up to five of them, with the count of all."""
+    shown = ", ".join(repr(text[:120]) for text in texts[:_NAMED])
+    return shown if len(texts) <= _NAMED else f"{shown} and {len(texts) - _NAMED} more"

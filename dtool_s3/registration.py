@@ -1,0 +1,100 @@
+"""The registration key `dtool-<uuid>`: who owns a UUID in a bucket; owns how it is created and read.
+
+The key's body is the prefix under which the dataset lies. It is created once, only where nothing is yet,
+and never overwritten: in a shared bucket the first writer wins and everybody else must see that.
+"""
+
+from dtool_s3.documents import MAX_REGISTRATION_BYTES
+from dtool_s3.errors import (
+    InvalidAdminMetadata,
+    NotFound,
+    PreconditionFailed,
+    RegistrationHijacked,
+    RequestRefused,
+    StorageError,
+    UUIDTaken,
+)
+from dtool_s3.layout import REGISTRATION_KEY_PREFIX, DatasetLayout
+from dtool_s3.store.protocol import IF_ABSENT, Store
+
+#: How often a creation is tried whose key was seen to exist and then to be gone, or whose answer got lost.
+_CREATE_ATTEMPTS = 4
+
+
+async def read_registration(store: Store, uuid: str) -> str | None:
+    """Return the prefix that the bucket registers for `uuid`; None only if there is no such key.
+
+    The text is returned as it stands: `""` (always so before dtool-s3 0.11), or a prefix, which data written
+    with a setting without trailing slash lack too. Raises StorageError; InvalidAdminMetadata for a body
+    that is no prefix (too large, not UTF-8).
+    """
+    key = f"{REGISTRATION_KEY_PREFIX}{uuid}"
+    try:
+        stored = await store.get(key, max_bytes=MAX_REGISTRATION_BYTES)
+    except NotFound:
+        return None
+    except RequestRefused as error:
+        if error.code != "EntityTooLarge":
+            raise
+        raise InvalidAdminMetadata(f"the registration key {key!r} is too large to hold a prefix") from error
+    try:
+        return stored.body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidAdminMetadata(f"the registration key {key!r} does not hold UTF-8 text") from error
+
+
+async def ensure_registration(store: Store, layout: DatasetLayout) -> None:
+    """Create the registration key, or see that it already names this prefix.
+
+    A conflict or an unclear answer is settled by reading: an equal body is fine, a missing key is created
+    again (a few times), anything else raises UUIDTaken. The key is never overwritten.
+    """
+    problem: StorageError | None = None
+    for _ in range(_CREATE_ATTEMPTS):
+        try:
+            await store.put(layout.registration_key, layout.prefix.encode(), precondition=IF_ABSENT)
+        except StorageError as error:
+            if not (error.retryable or isinstance(error, PreconditionFailed)):
+                raise
+            problem = error
+        else:
+            return
+        if await _is_registered(store, layout):
+            return
+    assert problem is not None
+    raise problem
+
+
+async def check_registration(store: Store, layout: DatasetLayout) -> None:
+    """Raise unless the registration key exists and names this prefix.
+
+    UUIDTaken where it names another one, RegistrationHijacked where it is gone.
+    """
+    if not await _is_registered(store, layout):
+        raise RegistrationHijacked(f"the registration key {layout.registration_key!r} is missing")
+
+
+async def recheck_registration(store: Store, layout: DatasetLayout) -> None:
+    """Like `check_registration`, for a key that was right before: any change is RegistrationHijacked."""
+    try:
+        await check_registration(store, layout)
+    except UUIDTaken as error:
+        raise RegistrationHijacked(
+            f"the registration key {layout.registration_key!r} was changed while the dataset was frozen"
+        ) from error
+
+
+async def _is_registered(store: Store, layout: DatasetLayout) -> bool:
+    """Tell whether the key names this prefix; False if there is none; UUIDTaken if it names another."""
+    try:
+        registered = await read_registration(store, layout.uuid)
+    except InvalidAdminMetadata as error:
+        raise UUIDTaken(str(error)) from error
+    if registered is None:
+        return False
+    if registered != layout.prefix:
+        raise UUIDTaken(
+            f"{layout.registration_key!r} in bucket {store.bucket!r} registers this UUID under another "
+            f"prefix than {layout.prefix!r}"
+        )
+    return True
