@@ -1,0 +1,156 @@
+"""What a copy has to do for each item, decided from two listings and a manifest; pure, no I/O.
+
+An unequal ETag is never a mismatch, only a reason to read: multipart and encrypted objects have ETags that
+are no MD5. Source: rules 13 and 15 of the API design; S3 "Common response headers", ETag.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dtool_s3.documents import MD5_HASH_FUNCTION, Manifest, ManifestItem
+from dtool_s3.errors import ContentDiffers, ItemArchived, ItemMissing, NotSupported, SourceDamaged
+from dtool_s3.store.protocol import ListedObject
+from dtool_s3.transfer.inventory import SourceInventory, TargetInventory
+
+MAX_SINGLE_COPY_BYTES = 5 * 1024**3
+
+_MD5_FORM = re.compile(r"[0-9a-f]{32}")
+_ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_NAMES_SHOWN = 5
+
+
+class Evidence(StrEnum):
+    """Why the stored bytes of an item are believed to be those of the manifest."""
+
+    ETAG_MD5 = "etagMD5"
+    READ = "read"
+    SAME_AS_SOURCE = "sameAsSource"
+
+
+class Step(StrEnum):
+    """What happens with one item."""
+
+    KEEP = "keep"  # it is there, with evidence
+    PROVE = "prove"  # something of the right size is there: read it, copy only if it differs
+    COPY = "copy"  # on the server
+    STREAM = "stream"  # through this process, read with the source's credentials
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlan:
+    """One item of the manifest, where it is and what happens with it."""
+
+    identifier: str
+    item: ManifestItem
+    source: ListedObject
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPlan:
+    """All items of a copy, in the manifest's order."""
+
+    items: tuple[ItemPlan, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the items' sizes."""
+        return sum(plan.item.size_bytes for plan in self.items)
+
+    def count(self, step: Step) -> int:
+        """Count the items with this step."""
+        return sum(plan.step is step for plan in self.items)
+
+
+def plan_copy(source: SourceInventory, target: TargetInventory, *, server_side: bool) -> CopyPlan:
+    """Decide for every item of the source's manifest. Raises what makes a complete copy impossible."""
+    if source.manifest.hash_function != MD5_HASH_FUNCTION:
+        raise NotSupported(f"the manifest hashes with {source.manifest.hash_function[:40]!r}, not MD5")
+    check_source_items(source.manifest, source.listing.items)
+    check_nothing_extra(source.manifest, target.listing.items, place=target.layout.root)
+    extra = sorted(target.listing.documents.keys() - source.listing.documents.keys() - {"README.yml"})
+    if extra and target.admin is not None:
+        raise ContentDiffers(f"{target.layout.root} holds what the source does not: {_shown(extra)}")
+    return CopyPlan(
+        tuple(
+            plan_item(
+                identifier,
+                item,
+                source=source.listing.items[identifier],
+                target=target.listing.items.get(identifier),
+                server_side=server_side,
+            )
+            for identifier, item in source.manifest.items.items()
+        )
+    )
+
+
+def check_source_items(manifest: Manifest, items: Mapping[str, ListedObject]) -> None:
+    """Raise ItemMissing, SourceDamaged, ItemArchived or NotSupported, naming the items."""
+    missing = [item.relpath for i, item in manifest.items.items() if i not in items]
+    if missing:
+        raise ItemMissing(f"{len(missing)} items of the manifest are not in the source: {_shown(missing)}")
+    present = [(item, items[i]) for i, item in manifest.items.items()]
+    resized = [item.relpath for item, stored in present if item.size_bytes != stored.size_bytes]
+    if resized:
+        raise SourceDamaged(
+            f"{len(resized)} items differ in size from the source's manifest: {_shown(resized)}"
+        )
+    archived = [item.relpath for item, stored in present if stored.storage_class in _ARCHIVED]
+    if archived:
+        raise ItemArchived(f"{len(archived)} items must be restored from archive first: {_shown(archived)}")
+    too_large = [item.relpath for item, stored in present if stored.size_bytes > MAX_SINGLE_COPY_BYTES]
+    if too_large:
+        raise NotSupported(f"items above 5 GiB are not copied by this version: {_shown(too_large)}")
+
+
+def check_nothing_extra(manifest: Manifest, items: Mapping[str, ListedObject], *, place: str) -> None:
+    """Raise ContentDiffers, naming keys under `data/` that are no item of the manifest."""
+    extra = sorted(items.keys() - manifest.items.keys())
+    if extra:
+        raise ContentDiffers(f"{place}data/ holds {len(extra)} keys that are no items: {_shown(extra)}")
+
+
+def plan_item(
+    identifier: str,
+    item: ManifestItem,
+    *,
+    source: ListedObject,
+    target: ListedObject | None,
+    server_side: bool,
+) -> ItemPlan:
+    """Decide for one item whose source is there and has the manifest's size."""
+    if target is not None and target.size_bytes == item.size_bytes:
+        known = listed_evidence(item, target, source=source if server_side else None)
+        return ItemPlan(identifier, item, source, Step.PROVE if known is None else Step.KEEP)
+    return ItemPlan(identifier, item, source, Step.COPY if server_side else Step.STREAM)
+
+
+def is_suspicious(item: ManifestItem, stored: ListedObject) -> bool:
+    """Tell whether an ETag has the form of an MD5 and is not the item's: encrypted, or other bytes."""
+    return _MD5_FORM.fullmatch(stored.etag) is not None and stored.etag != item.hash
+
+
+def listed_evidence(
+    item: ManifestItem, target: ListedObject, *, source: ListedObject | None
+) -> Evidence | None:
+    """Tell what a listing proves of a stored item; None: only reading it can tell.
+
+    `source` is given where the item can only have come by a server-side copy; then an equal ETag that is no
+    MD5 shows the same object.
+    """
+    if target.size_bytes != item.size_bytes:
+        return None
+    if target.etag == item.hash:
+        return Evidence.ETAG_MD5
+    if source is not None and target.etag == source.etag and not is_suspicious(item, target):
+        return Evidence.SAME_AS_SOURCE
+    return None
+
+
+def _shown(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _NAMES_SHOWN} more" if len(listed) > _NAMES_SHOWN else ""
+    return ", ".join(repr(name[:80]) for name in listed[:_NAMES_SHOWN]) + more
