@@ -1,9 +1,10 @@
 """DtoolBucket: an S3 bucket, its credentials, and the namespaces that may keep datasets in it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -31,6 +32,15 @@ from dtool_operator.api.schema import (
     NamespaceName,
     ObjectName,
 )
+
+_ENDPOINT: Final = re.compile(r"https?://[^/?#@\s\x00-\x1f\x7f]+/?")
+
+
+def _check_endpoint(endpoint: str) -> str:
+    if not _ENDPOINT.fullmatch(endpoint):
+        raise ValueError("must be http:// or https:// with a host and, if needed, a port, and nothing else")
+    return endpoint
+
 
 Prefix = Annotated[str, Field(max_length=PREFIX_MAXIMUM), AfterValidator(check_prefix)]
 PrefixTemplate = Annotated[str, Field(max_length=PREFIX_MAXIMUM), AfterValidator(check_prefix_template)]
@@ -99,7 +109,7 @@ class TakeOver(ApiModel):
     namespace: NamespaceName
     """The namespace that takes the prefix over."""
 
-    from_owner: Annotated[str, Field(max_length=256, pattern=r"^[^/\s]+/[^/\s]+$")]
+    from_owner: Annotated[str, Field(min_length=3, max_length=256, pattern=r"^[^/\s]+/[^/\s]+$")]
     """The owner to be replaced, `<cluster>/<namespaceUid>` as the condition's message prints it."""
 
 
@@ -196,9 +206,9 @@ class DtoolBucketSpec(ApiModel):
     ]
     """Name of the S3 bucket. Immutable."""
 
-    endpoint: (
-        Annotated[str, Field(max_length=512, pattern=r"^https?://[^/?#@\s\x00-\x1f\x7f]+/?$")] | None
-    ) = None
+    endpoint: Annotated[str, Field(min_length=8, max_length=512), AfterValidator(_check_endpoint)] | None = (
+        None
+    )
     """URL of the S3 endpoint without a path; absent: AWS."""
 
     region: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
@@ -222,7 +232,7 @@ class DtoolBucketSpec(ApiModel):
     prefix_template: PrefixTemplate = "u/{namespace}/"
     """From it the prefix of each namespace is derived. Immutable."""
 
-    prefix_overrides: Annotated[tuple[PrefixOverride, ...], Field(max_length=256)] = ()
+    prefix_overrides: Annotated[tuple[PrefixOverride, ...], Field(max_length=1000)] = ()
     """Namespaces with another prefix than the derived one."""
 
     acknowledged_prefixes: Annotated[tuple[Prefix, ...], Field(max_length=256)] = ()

@@ -1,28 +1,41 @@
 """Where a dataset comes from and what it refers to: buckets, objects, volumes."""
 
-from typing import Annotated, Self
+import re
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from dtool_operator.api.choice import Layout, SourceKind
 from dtool_operator.api.schema import ApiModel, NamespaceName, ObjectName, Uuid
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_URI: Final = re.compile(
+    r"s3://[A-Za-z0-9][A-Za-z0-9._-]+/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|https?://[^/?#@\s\x00-\x1f\x7f]+(/[^\s\x00-\x1f\x7f]*)?"
+)
+
 
 def _check_relative_path(path: str) -> str:
+    if _CONTROL.search(path):
+        raise ValueError("must not have control characters")
     if path.startswith("/") or any(part in {".", ".."} for part in path.split("/")):
         raise ValueError("must be a relative path without '.' and '..' segments")
     return path
 
 
 def _check_objects_prefix(prefix: str) -> str:
-    if prefix and not prefix.endswith("/"):
-        raise ValueError("must be '' or end in '/'")
+    if _CONTROL.search(prefix) or (prefix and not prefix.endswith("/")):
+        raise ValueError("must be '' or end in '/', without control characters")
     return prefix
 
 
-VolumePath = Annotated[
-    str, Field(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(_check_relative_path)
-]
+def _check_uri(uri: str) -> str:
+    if not _URI.fullmatch(uri):
+        raise ValueError("must be s3://<bucket>/<uuid> or the http(s) URL of a published dataset")
+    return uri
+
+
+VolumePath = Annotated[str, Field(max_length=1024), AfterValidator(_check_relative_path)]
 
 
 class BucketRef(ApiModel):
@@ -71,9 +84,7 @@ class ObjectsSource(ApiModel):
     bucket_ref: BucketRef
     """The bucket."""
 
-    prefix: Annotated[
-        str, Field(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(_check_objects_prefix)
-    ]
+    prefix: Annotated[str, Field(max_length=1024), AfterValidator(_check_objects_prefix)]
     """Every object below becomes an item; its relpath is what follows the prefix."""
 
 
@@ -93,17 +104,7 @@ class VolumeSource(ApiModel):
 class Source(ApiModel):
     """Where the data come from: exactly one of uri, stored, dataset, objects, volume."""
 
-    uri: (
-        Annotated[
-            str,
-            Field(
-                max_length=2048,
-                pattern=r"^(s3://[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/?"
-                r"|https?://[^/?#@\s]+(/[^\s\x00-\x1f\x7f]*)?)$",
-            ),
-        ]
-        | None
-    ) = None
+    uri: Annotated[str, Field(min_length=8, max_length=2048), AfterValidator(_check_uri)] | None = None
     """`s3://bucket/uuid`, read through a DtoolBucket, or a dataset published by http(s)."""
 
     stored: StoredSource | None = None
