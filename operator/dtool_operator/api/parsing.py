@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from dtool_operator.api.schema import ApiModel, StatusModel, sanitize
+from dtool_operator.api.schema import LONG_TEXT_MAXIMUM, SHORT_TEXT_MAXIMUM, ApiModel, StatusModel, sanitize
 
 _Spec = TypeVar("_Spec", bound=ApiModel)
 _Status = TypeVar("_Status", bound=StatusModel)
@@ -28,6 +28,14 @@ class ObjectMeta:
     finalizers: tuple[str, ...]
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+
+    def get_request(self, annotation: str) -> str | None:
+        """Return the value of a request annotation (rule 21) as a status echoes it, or None.
+
+        Compare this, not the raw value: the echo is sanitized, a raw value might never equal it.
+        """
+        value = self.annotations.get(annotation)
+        return None if value is None else sanitize(value, SHORT_TEXT_MAXIMUM)
 
 
 class InvalidObject(ValueError):
@@ -89,4 +97,4 @@ def describe_errors(root: str, error: ValidationError) -> str:
             path += f"[{step}]" if isinstance(step, int) else f".{step}"
         message = detail["msg"].removeprefix("Value error, ")
         parts.append(f"{path}: {message}")
-    return sanitize("; ".join(parts), 1024)
+    return sanitize("; ".join(parts), LONG_TEXT_MAXIMUM)

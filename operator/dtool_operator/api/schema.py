@@ -104,8 +104,13 @@ Uuid = Annotated[
 DtoolName = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[0-9a-zA-Z_.-]+$")]
 """Name that dtool allows for a dataset, a tag or an annotation."""
 
-LongText = Annotated[str, BeforeValidator(_sanitizer(1024)), Field(max_length=1024)]
-"""Text of a status that may come from a bucket (messages, keys, URIs): sanitized, 1024 characters at most."""
+LONG_TEXT_MAXIMUM: Final = 1024
+SHORT_TEXT_MAXIMUM: Final = 256
 
-ShortText = Annotated[str, BeforeValidator(_sanitizer(256)), Field(max_length=256)]
-"""As LongText, 256 characters at most (names, hashes)."""
+LongText = Annotated[str, BeforeValidator(_sanitizer(LONG_TEXT_MAXIMUM)), Field(max_length=LONG_TEXT_MAXIMUM)]
+"""Text of a status that may come from a bucket (messages, keys, URIs): sanitized and truncated."""
+
+ShortText = Annotated[
+    str, BeforeValidator(_sanitizer(SHORT_TEXT_MAXIMUM)), Field(max_length=SHORT_TEXT_MAXIMUM)
+]
+"""As LongText, shorter (names, hashes)."""
