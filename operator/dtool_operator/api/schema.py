@@ -45,7 +45,7 @@ def sanitize(text: str, limit: int) -> str:
     Control, formatting and other invisible characters become spaces, runs of spaces one space; what is
     longer than `limit` characters is cut and ends in `…`.
     """
-    # twice the limit is enough to fill it after collapsing, unless the text is mostly blanks
+    # four times the limit is enough to fill it after collapsing, unless the text is mostly blanks
     head = text[: 4 * limit]
     visible = "".join(" " if unicodedata.category(c) in _REPLACED_CATEGORIES else c for c in head)
     line = " ".join(visible.split())
@@ -66,13 +66,10 @@ def _read_duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
-def _bounded_duration(minimum: timedelta, maximum: timedelta) -> Callable[[timedelta], timedelta]:
-    def check(value: timedelta) -> timedelta:
-        if not minimum <= value <= maximum:
-            raise ValueError(f"must be between {minimum} and {maximum}")
-        return value
-
-    return check
+def _check_interval(value: timedelta) -> timedelta:
+    if not INTERVAL_MINIMUM <= value <= INTERVAL_MAXIMUM:
+        raise ValueError("must be between 1m and 8760h")
+    return value
 
 
 INTERVAL_MINIMUM: Final = timedelta(minutes=1)
@@ -81,7 +78,7 @@ INTERVAL_MAXIMUM: Final = timedelta(hours=8760)
 Interval = Annotated[
     timedelta,
     BeforeValidator(_read_duration),
-    AfterValidator(_bounded_duration(INTERVAL_MINIMUM, INTERVAL_MAXIMUM)),
+    AfterValidator(_check_interval),
 ]
 """How often something happens: written `10m`, at least a minute, at most a year."""
 
