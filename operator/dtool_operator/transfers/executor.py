@@ -1,0 +1,74 @@
+"""What the reconciler asks of whoever runs transfers: a protocol and its values; no I/O here.
+
+A record is memory only: losing it costs one more look at the target, never data. One record per dataset
+object; the newest task replaces it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from dtool_operator.transfers.task import DatasetFacts, ErrorLine, ProgressLine, Task
+from dtool_s3.settings import Credentials
+
+
+class TransferState(StrEnum):
+    """Where a task is."""
+
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRecord:
+    """A task and what became of it so far; `attempts` counts starts of this fingerprint."""
+
+    task: Task
+    state: TransferState
+    attempts: int
+    started_at: datetime
+    progress: ProgressLine | None = None
+    progress_at: datetime | None = None
+    finished_at: datetime | None = None
+    facts: DatasetFacts | None = None
+    error: ErrorLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCredentials:
+    """Keys for the two sides of a task; None: the ambient chain. Their repr shows no secret."""
+
+    target: Credentials | None
+    source: Credentials | None = None
+
+
+#: Told the key of a task whose record changed: progress (at most every second), success, failure.
+OnChange = Callable[[str], None]
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere. All methods are for one event loop."""
+
+    def record(self, key: str) -> TransferRecord | None:
+        """Return the newest record of a dataset object; None if nothing was started or it was forgotten."""
+
+    def running(self) -> Mapping[str, int]:
+        """Count running tasks by bucket key."""
+
+    async def start(self, task: Task, credentials: TaskCredentials) -> None:
+        """Start a task; a running one with the same key must have been cancelled before."""
+
+    async def cancel(self, key: str) -> None:
+        """End a running task, wait until its worker is gone, forget its record; unknown keys are fine."""
+
+    def forget(self, key: str) -> None:
+        """Drop the record of a task that does not run."""
+
+    async def refresh_credentials(self, key: str, credentials: TaskCredentials) -> None:
+        """Replace the keys of a running task atomically, if they differ."""
+
+    async def close(self) -> None:
+        """End all workers and remove what they left on this machine."""
