@@ -260,6 +260,13 @@ class DtoolBucketSpec(ApiModel):
     """True: nothing new is started with this bucket."""
 
     @model_validator(mode="after")
+    def _check_lists(self) -> Self:
+        for field, entries in (("prefixOverrides", self.prefix_overrides), ("takeOver", self.take_over)):
+            if len({entry.namespace for entry in entries}) < len(entries):
+                raise ValueError(f"{field} names a namespace twice")
+        return self
+
+    @model_validator(mode="after")
     def _check_template(self) -> Self:
         shared = self.allowed_namespaces.from_ is not FromNamespaces.SAME
         if shared and NAMESPACE_PLACEHOLDER not in self.prefix_template:
