@@ -24,6 +24,7 @@ Errors are translated once, at the store. `reason` is a CamelCase fact that prog
         ├── SourceNotFrozen          a proto dataset, still being written
         ├── DatasetMissing           no dataset at the place
         ├── InvalidAdminMetadata     header, body and key disagree, or fields are missing
+        ├── InvalidOwnerMarker       the marker of a prefix cannot be understood: somebody else's
         ├── InvalidManifest
         ├── UnsafePath               a relpath that leaves the dataset, or cannot be written
         ├── UUIDTaken                the registration key names another prefix
@@ -175,6 +176,12 @@ class InvalidAdminMetadata(DatasetError):
     """Header, body and key of the administrative metadata disagree, or fields are missing."""
 
     reason = "InvalidAdminMetadata"
+
+
+class InvalidOwnerMarker(DatasetError):
+    """The owner marker of a prefix cannot be understood; the prefix counts as somebody else's."""
+
+    reason = "PrefixOwnedByOther"
 
 
 class InvalidManifest(DatasetError):
