@@ -146,3 +146,8 @@ _STALLED = frozenset(
 def is_stalled_reason(reason: str) -> bool:
     """Tell whether no change outside the object can help (rule 20); every other reason is tried again."""
     return reason in _STALLED
+
+
+def find_reason(text: str, default: Reason) -> Reason:
+    """Return the reason of this name, or `default` for a name that is none of the API's."""
+    return next((reason for reason in Reason if reason.value == text), default)

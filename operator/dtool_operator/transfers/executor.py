@@ -6,35 +6,11 @@ object; the newest task replaces it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
-from dtool_operator.transfers.task import DatasetFacts, ErrorLine, ProgressLine, Task
+from dtool_operator.planning.task import Task
+from dtool_operator.planning.transfer import TransferRecord
 from dtool_s3.settings import Credentials
-
-
-class TransferState(StrEnum):
-    """Where a task is."""
-
-    RUNNING = "Running"
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-
-
-@dataclass(frozen=True, slots=True)
-class TransferRecord:
-    """A task and what became of it so far; `attempts` counts starts of this fingerprint."""
-
-    task: Task
-    state: TransferState
-    attempts: int
-    started_at: datetime
-    progress: ProgressLine | None = None
-    progress_at: datetime | None = None
-    finished_at: datetime | None = None
-    facts: DatasetFacts | None = None
-    error: ErrorLine | None = None
 
 
 @dataclass(frozen=True, slots=True)

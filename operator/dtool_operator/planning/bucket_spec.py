@@ -1,0 +1,95 @@
+"""What a DtoolBucket's spec may ask for, before its bucket is touched; pure. Rules 1 to 3 of the API."""
+
+from dtool_operator.api.bucket import DtoolBucket, DtoolBucketSpec
+from dtool_operator.api.choice import FromNamespaces, ImportMode
+from dtool_operator.api.reasons import Reason
+from dtool_operator.planning.observed import ClusterView, Policy, Refusal
+from dtool_operator.planning.prefix_policy import AWS, endpoint_key, find_winner, normalize_endpoint
+
+
+def check_bucket_spec(bucket: DtoolBucket, cluster: ClusterView, policy: Policy) -> Refusal | None:
+    """Refuse reserved powers, then what this version cannot do, then endpoints and overlapping prefixes."""
+    return (
+        _check_reserved(bucket, policy)
+        or _check_supported(bucket.spec)
+        or _check_endpoint(bucket, cluster, policy)
+        or _check_overlap(bucket, cluster, policy)
+    )
+
+
+def _check_reserved(bucket: DtoolBucket, policy: Policy) -> Refusal | None:
+    """Rule 1: a team's own bucket serves its own namespace with its own Secret."""
+    if bucket.namespace in policy.admin_namespaces:
+        return None
+    field = find_reserved_field(bucket)
+    if field is None:
+        return None
+    return Refusal(
+        Reason.RESERVED_FOR_ADMINISTRATORS,
+        f"{field} is for DtoolBuckets in an administrator's namespace "
+        f"({', '.join(sorted(policy.admin_namespaces))}).",
+    )
+
+
+def find_reserved_field(bucket: DtoolBucket) -> str | None:
+    """Name the first field by which a bucket object takes an administrator's power."""
+    spec = bucket.spec
+    others = [t.namespace for t in spec.take_over if t.namespace != bucket.namespace]
+    checks: tuple[tuple[bool, str], ...] = (
+        (spec.credentials is None, "spec.credentials absent (the operator's own identity)"),
+        (
+            spec.allowed_namespaces.from_ is not FromNamespaces.SAME,
+            "spec.allowedNamespaces.from other than Same",
+        ),
+        (bool(spec.prefix_overrides), "spec.prefixOverrides"),
+        (bool(others), "spec.takeOver of another namespace's prefix"),
+    )
+    return next((name for is_used, name in checks if is_used), None)
+
+
+def _check_supported(spec: DtoolBucketSpec) -> Refusal | None:
+    limits = spec.limits.per_namespace
+    checks: tuple[tuple[bool, str], ...] = (
+        (spec.ca_bundle is not None, "spec.caBundle"),
+        (spec.encryption is not None, "spec.encryption"),
+        (bool(spec.prefix_overrides), "spec.prefixOverrides"),
+        (bool(spec.take_over), "spec.takeOver"),
+        (spec.listing.import_ is not ImportMode.NEVER, "spec.listing.import"),
+        (spec.listing.import_limit != type(spec.listing)().import_limit, "spec.listing.importLimit"),
+        (limits.datasets is not None, "spec.limits.perNamespace.datasets"),
+        (limits.size_bytes is not None, "spec.limits.perNamespace.sizeBytes"),
+    )
+    field = next((name for is_used, name in checks if is_used), None)
+    if field is None:
+        return None
+    return Refusal(Reason.NOT_SUPPORTED, f"This version does not support {field}; remove it.")
+
+
+def _check_endpoint(bucket: DtoolBucket, cluster: ClusterView, policy: Policy) -> Refusal | None:
+    """Rule 2: the administrator's list, or by default AWS and the endpoints of administrators' buckets."""
+    endpoint = endpoint_key(bucket.spec)
+    if endpoint in allowed_endpoints(cluster, policy):
+        return None
+    return Refusal(
+        Reason.ENDPOINT_NOT_ALLOWED,
+        f"Endpoint {bucket.spec.endpoint or 'AWS'} is not on the operator's list of allowed endpoints; "
+        "ask its administrator.",
+    )
+
+
+def allowed_endpoints(cluster: ClusterView, policy: Policy) -> frozenset[str]:
+    """Return the endpoints that may be asked, in the form of `endpoint_key`."""
+    if policy.allowed_endpoints:
+        return frozenset(normalize_endpoint(url) for url in policy.allowed_endpoints)
+    admins = (b for b in cluster.buckets if b.namespace in policy.admin_namespaces)
+    return frozenset({AWS, *(endpoint_key(b.spec) for b in admins)})
+
+
+def _check_overlap(bucket: DtoolBucket, cluster: ClusterView, policy: Policy) -> Refusal | None:
+    winner = find_winner(bucket, cluster.buckets, admins=policy.admin_namespaces)
+    if winner is None:
+        return None
+    return Refusal(
+        Reason.PREFIX_OVERLAPS,
+        f"Its prefixes could nest or coincide with those of DtoolBucket {winner} for the same bucket.",
+    )

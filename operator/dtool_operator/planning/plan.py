@@ -1,0 +1,128 @@
+"""What a plan is made of: actions as data, the status to report, and when to look again. Pure values."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from dtool_operator.planning.task import Task
+from dtool_s3.ownership import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class MarkObject:
+    """Put the finalizer and the uuid label on the object, or take the finalizer off."""
+
+    has_finalizer: bool
+    uuid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureOwner:
+    """Create the owner marker of a prefix, before anything else is written there."""
+
+    owner: Owner
+
+
+@dataclass(frozen=True, slots=True)
+class StartTransfer:
+    """Start a worker; `source_bucket` is the `namespace/name` whose credentials read the source."""
+
+    task: Task
+    source_bucket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTransfer:
+    """End the running worker and wait until it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetTransfer:
+    """Drop the record of a finished worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshCredentials:
+    """Give the running worker the Secret as it is now."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLeftBehind:
+    """Say where data stay behind that a deletion could not remove."""
+
+    message: str
+
+
+DatasetAction = (
+    MarkObject
+    | EnsureOwner
+    | StartTransfer
+    | CancelTransfer
+    | ForgetTransfer
+    | RefreshCredentials
+    | ReportLeftBehind
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Try the bucket; under `prefix` if it may be written to, else HEAD and list only."""
+
+    version: str
+    prefix: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListDatasets:
+    """List the datasets of the bucket."""
+
+
+BucketAction = SelfTest | ListDatasets
+
+Action_co = TypeVar("Action_co", covariant=True)
+Status_co = TypeVar("Status_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Look again after a delay that grows with every look in a row that ended so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[Action_co, Status_co]):
+    """Actions in order, the complete status afterwards (None: leave it), and when to look again."""
+
+    actions: tuple[Action_co, ...]
+    status: Status_co | None
+    look_again: timedelta | Backoff | None
+
+
+def backoff_delay(attempts: int, *, key: str, base: timedelta, cap: timedelta) -> timedelta:
+    """Return the pause after `attempts` failures: doubled each time, capped, spread by ±25 % of it.
+
+    The spread comes from the key and the attempt, so that the planner stays pure.
+    """
+    whole = min(cap, base * 2 ** min(attempts - 1, 20)) if attempts > 0 else timedelta(0)
+    spread = (hash_fraction(f"{key}/{attempts}") - 0.5) / 2
+    return whole * (1 + spread)
+
+
+def spread_interval(interval: timedelta, *, key: str) -> timedelta:
+    """Return the interval changed by up to ±10 %, the same for the same key."""
+    return interval * (0.9 + hash_fraction(key) / 5)
+
+
+def hash_fraction(text: str) -> float:
+    """Map a text to a number in [0, 1), the same in every process."""
+    value = 0
+    for byte in text.encode():
+        value = (value * 1000003 ^ byte) & 0xFFFFFFFF
+    value = (value ^ (value >> 16)) * 0x45D9F3B & 0xFFFFFFFF
+    return (value ^ (value >> 16)) / 2**32
+
+
+def is_due(since: datetime, pause: timedelta, now: datetime) -> bool:
+    """Tell whether a pause that began at `since` is over."""
+    return now - since >= pause

@@ -1,0 +1,258 @@
+"""From a verdict about a dataset to its complete status; pure. The only place that words conditions.
+
+Conditions follow kstatus: Reconciling and Stalled are present only while they are True (rule 20).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dtool_operator.api.choice import DatasetState, VerifyMethod
+from dtool_operator.api.conditions import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    find_condition,
+    merge_conditions,
+)
+from dtool_operator.api.dataset import DtoolDataset
+from dtool_operator.api.dataset_status import (
+    DtoolDatasetStatus,
+    Evidence,
+    Mismatch,
+    Progress,
+    Verification,
+)
+from dtool_operator.api.quantities import format_size
+from dtool_operator.api.reasons import Reason, is_stalled_reason
+from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
+from dtool_operator.planning.observed import Refusal
+from dtool_operator.planning.placement import Target
+from dtool_operator.planning.task import DatasetFacts, ProgressLine
+from dtool_operator.planning.transfer import TransferRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing goes on; the refusal says why and whether it may change."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The user asked for a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A worker runs, or is about to."""
+
+    record: TransferRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A worker found or made a frozen dataset."""
+
+    facts: DatasetFacts
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """As reported before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """Frozen before, and not what it was."""
+
+    refusal: Refusal
+
+
+Verdict = Refused | Suspended | Working | Done | Kept | Damaged
+
+_PHASES = {
+    "Copying": (DatasetState.COPYING, Reason.COPYING),
+    "Verifying": (DatasetState.VERIFYING, Reason.VERIFYING),
+    "Freezing": (DatasetState.FREEZING, Reason.FREEZING),
+}
+
+
+def build_dataset_status(
+    dataset: DtoolDataset, target: Target | None, verdict: Verdict, now: datetime
+) -> DtoolDatasetStatus:
+    """Build the complete status; conditions keep their transition times where their status is the same."""
+    changes = _changes(dataset, verdict)
+    conditions = changes.pop("conditions", None)
+    new = dataset.status.conditions if conditions is None else conditions
+    observed = [c.model_copy(update={"observed_generation": dataset.meta.generation}) for c in new]
+    if target is not None:
+        changes |= {"uuid": target.uuid, "uri": f"s3://{target.bucket.spec.bucket}/{target.uuid}"}
+    return dataset.status.model_copy(
+        update={
+            **changes,
+            "observed_generation": dataset.meta.generation,
+            "conditions": merge_conditions(dataset.status.conditions, observed, now),
+            "last_handled_reconcile_at": dataset.meta.annotations.get(ANNOTATION_RECONCILE_REQUESTED),
+        }
+    )
+
+
+def _changes(dataset: DtoolDataset, verdict: Verdict) -> dict[str, Any]:
+    match verdict:
+        case Kept():
+            return {}
+        case Refused(refusal):
+            return _refused(dataset, refusal)
+        case Suspended():
+            refusal = Refusal(Reason.SUSPENDED, "spec.suspend is true: nothing is started.")
+            return _refused(dataset, refusal) | {"state": DatasetState.SUSPENDED}
+        case Working(record):
+            return _working(dataset, record)
+        case Done(facts, at):
+            return _done(facts, at)
+        case Damaged(refusal):
+            return _damaged(refusal)
+
+
+def _refused(dataset: DtoolDataset, refusal: Refusal) -> dict[str, object]:
+    stalled = is_stalled_reason(refusal.reason)
+    frozen = find_condition(dataset.status.conditions, ConditionType.FROZEN)
+    if frozen is not None and frozen.status is ConditionStatus.TRUE:
+        kept = [c for c in dataset.status.conditions if c.type in _ABOUT_DATA]
+        state = dataset.status.state
+    else:
+        kept = _data_unknown(refusal.reason)
+        state = DatasetState.FAILED if stalled else DatasetState.PENDING
+    return {
+        "conditions": [*_not_ready(refusal, stalled=stalled), *kept],
+        "state": state,
+        "progress": None,
+    }
+
+
+def _working(dataset: DtoolDataset, record: TransferRecord | None) -> dict[str, object]:
+    line = None if record is None else record.progress
+    state, reason = _PHASES.get(line.phase if line else "", (DatasetState.COPYING, Reason.COPYING))
+    if dataset.spec.uuid is not None:
+        state, reason = DatasetState.VERIFYING, Reason.VERIFYING
+    words = "Verifies what is there." if dataset.spec.uuid is not None else "A worker copies the dataset."
+    return {
+        "conditions": [*_not_ready(Refusal(reason, words), stalled=False), *_data_unknown(reason)],
+        "state": state,
+        "progress": None if record is None or line is None else _progress(record, line),
+    }
+
+
+def _progress(record: TransferRecord, line: ProgressLine) -> Progress:
+    updated = record.progress_at or record.started_at
+    seconds = (updated - record.started_at).total_seconds()
+    return Progress(
+        items=line.items,
+        items_total=line.items_total,
+        bytes=line.bytes,
+        bytes_total=line.bytes_total,
+        percent=format_percent(line),
+        bytes_per_second=round(line.bytes / seconds) if seconds > 0 else None,
+        started_at=record.started_at,
+        updated_at=updated,
+    )
+
+
+def format_percent(line: ProgressLine) -> str:
+    """Write the share of the bytes, or of the items where all are empty; never 100% too early."""
+    done, total = (line.bytes, line.bytes_total) if line.bytes_total else (line.items, line.items_total)
+    return f"{100 * done // total}%" if total else "0%"
+
+
+def _done(facts: DatasetFacts, at: datetime) -> dict[str, object]:
+    is_proven = not (facts.unproven or facts.same_as_source or facts.mismatch_count)
+    unread = facts.unproven + facts.same_as_source
+    verified = (
+        _condition(ConditionType.VERIFIED, ConditionStatus.TRUE, Reason.CONTENT_VERIFIED)
+        if is_proven
+        else _condition(
+            ConditionType.VERIFIED,
+            ConditionStatus.UNKNOWN,
+            Reason.CONTENT_NOT_READ,
+            f"Sizes are right; the bytes of {unread} of {facts.items} items were not read.",
+        )
+    )
+    return {
+        "state": DatasetState.FROZEN,
+        "conditions": [
+            _condition(
+                ConditionType.READY,
+                ConditionStatus.TRUE,
+                Reason.SUCCEEDED,
+                "The dataset is frozen and complete.",
+            ),
+            _condition(ConditionType.FROZEN, ConditionStatus.TRUE, Reason.FROZEN),
+            verified,
+            _condition(ConditionType.METADATA_SYNCED, ConditionStatus.TRUE, Reason.SYNCED),
+        ],
+        "name": facts.name,
+        "creator_username": facts.creator_username,
+        "created_at": _time(facts.created_at),
+        "frozen_at": _time(facts.frozen_at),
+        "items": facts.items,
+        "size_bytes": facts.size_bytes,
+        "size": format_size(facts.size_bytes),
+        "progress": None,
+        "verified": _verification(facts, at),
+    }
+
+
+def _verification(facts: DatasetFacts, at: datetime) -> Verification:
+    return Verification(
+        time=at,
+        method=VerifyMethod.LISTING,
+        items=facts.items,
+        evidence=Evidence(etag_md5=facts.etag_md5, read=facts.read, same_as_source=facts.same_as_source),
+        mismatches=tuple(
+            Mismatch(relpath=m.relpath, expected=m.expected, found=m.found) for m in facts.mismatches
+        ),
+        mismatch_count=facts.mismatch_count,
+    )
+
+
+def _damaged(refusal: Refusal) -> dict[str, object]:
+    """An incident: Frozen stays True in what was promised, Verified is False, Ready is False (rule 16)."""
+    return {
+        "state": DatasetState.DAMAGED,
+        "conditions": [
+            *_not_ready(refusal, stalled=False),
+            _condition(ConditionType.FROZEN, ConditionStatus.TRUE, Reason.FROZEN),
+            _condition(ConditionType.VERIFIED, ConditionStatus.FALSE, refusal.reason, refusal.message),
+            _condition(ConditionType.METADATA_SYNCED, ConditionStatus.UNKNOWN, refusal.reason),
+        ],
+    }
+
+
+_ABOUT_DATA = frozenset({ConditionType.FROZEN, ConditionType.VERIFIED, ConditionType.METADATA_SYNCED})
+
+
+def _data_unknown(reason: Reason) -> list[Condition]:
+    return [
+        _condition(ConditionType.FROZEN, ConditionStatus.FALSE, reason),
+        _condition(ConditionType.VERIFIED, ConditionStatus.UNKNOWN, reason),
+        _condition(ConditionType.METADATA_SYNCED, ConditionStatus.UNKNOWN, reason),
+    ]
+
+
+def _not_ready(refusal: Refusal, *, stalled: bool) -> list[Condition]:
+    second = ConditionType.STALLED if stalled else ConditionType.RECONCILING
+    return [
+        _condition(ConditionType.READY, ConditionStatus.FALSE, refusal.reason, refusal.message),
+        _condition(second, ConditionStatus.TRUE, refusal.reason, refusal.message),
+    ]
+
+
+def _condition(type_: ConditionType, status: ConditionStatus, reason: Reason, message: str = "") -> Condition:
+    return Condition(type=type_, status=status, reason=reason, message=message)
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
