@@ -3,15 +3,12 @@
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from dtool_operator.api.reasons import Reason
 from dtool_operator.api.schema import Count, LongText, StatusModel, Timestamp
-
-ABNORMAL_TYPES: Final = frozenset({"Reconciling", "Stalled"})
-"""Types that kstatus wants present only while they are True."""
 
 
 class ConditionType(StrEnum):
