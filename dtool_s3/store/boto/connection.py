@@ -1,0 +1,157 @@
+"""One bucket's connection: the client, its worker threads, and the credentials it was built with.
+
+Owns when a client is built, replaced (credentials changed) and given up (the process forked), and that
+requests are repeated. Knows nothing of objects: it runs functions that take a client. Every failure leaves
+here translated.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from dtool_s3.errors import AccessDenied, CredentialsRejected
+from dtool_s3.settings import Credentials, CredentialsSource, Endpoint
+from dtool_s3.store.boto.retry import Retry
+from dtool_s3.store.faults import Request
+
+READ_TIMEOUT_SECONDS = 60
+#: For the server's own long work: it sends nothing while it copies or joins gigabytes.
+PATIENT_TIMEOUT_SECONDS = 900
+
+_T = TypeVar("_T")
+
+#: botocore makes the client's class at run time.
+Client = Any
+Call = Callable[[Client], _T]
+
+
+@dataclass(slots=True)
+class _Clients:
+    """The clients built with one set of credentials, each at its first use."""
+
+    credentials: Credentials | None
+    by_read_timeout: dict[int, Client]
+
+
+class Connection:
+    """Runs requests to one bucket in threads of its own. The constructor performs no I/O.
+
+    `on_request` is told every request that is sent, repetitions included, on the event loop.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        bucket: str,
+        credentials: CredentialsSource,
+        *,
+        max_concurrency: int,
+        retry: Retry,
+        on_request: Callable[[Request], None] | None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.bucket = bucket
+        self.retry = retry
+        self._credentials = credentials
+        self._max_concurrency = max_concurrency
+        self._on_request = on_request
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._clients: _Clients | None = None
+        self._threads = ThreadPoolExecutor(self._max_concurrency, thread_name_prefix="dtool-s3")
+
+    def place(self, key: str) -> str:
+        """Name bucket and key for a message."""
+        return f"s3://{self.bucket}/{key}"
+
+    async def ask(self, operation: str, key: str, call: Call[_T], *, patient: bool = False) -> _T:
+        """Send a request, and again while that may help. Raises StorageError, SettingsError."""
+        return await self.retry.repeat(lambda _: self.send(operation, key, call, patient=patient))
+
+    async def send(self, operation: str, key: str, call: Call[_T], *, patient: bool = False) -> _T:
+        """Send a request once: run `call(client)` in a thread. Raises StorageError, SettingsError.
+
+        On CredentialsRejected and AccessDenied the credentials are read again, and where they changed the
+        call is repeated once with them. `patient` waits long for the answer.
+        """
+        if self._on_request is not None:
+            self._on_request(Request(operation, self.bucket, key))
+        timeout = PATIENT_TIMEOUT_SECONDS if patient else READ_TIMEOUT_SECONDS
+        return await self._in_thread(self._send, f"{operation} of {self.place(key)}", call, timeout)
+
+    async def read(self, key: str, read: Callable[[], bytes]) -> bytes:
+        """Read from an answer's body in a thread. Raises StorageError."""
+        return await self._in_thread(self._translated, f"stream of {self.place(key)}", read)
+
+    async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
+        if os.getpid() != self._pid:  # after a fork: the threads are gone, the sockets are the parent's
+            self._start_anew()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def discard(self, close: Callable[[], object]) -> None:
+        """Run `close` in a thread, without waiting: closing a body may wait for a read that hangs."""
+        self._threads.submit(close)
+
+    def close(self) -> None:
+        """Wait for the requests under way, end the threads and close the clients' sockets."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for client in self._clients.by_read_timeout.values() if self._clients else ():
+            client.close()
+
+    def _send(self, what: str, call: Call[_T], timeout: int) -> _T:
+        clients = self._current()
+        try:
+            return self._call(clients, what, call, timeout)
+        except (AccessDenied, CredentialsRejected):
+            if not self._has_renewed(clients):
+                raise
+        return self._call(self._current(), what, call, timeout)
+
+    def _call(self, clients: _Clients, what: str, call: Call[_T], timeout: int) -> _T:
+        client = self._client(clients, timeout)
+        return self._translated(what, lambda: call(client))
+
+    def _translated(self, what: str, act: Callable[[], _T]) -> _T:
+        from dtool_s3.store.boto import client  # noqa: PLC0415 - botocore loads at the first request
+
+        try:
+            return act()
+        except client.FAILURES as error:
+            raise client.translate(error, what, self.endpoint) from error
+
+    def _client(self, clients: _Clients, timeout: int) -> Client:
+        from dtool_s3.store.boto.client import build_client  # noqa: PLC0415 - as above
+
+        with self._lock:
+            if timeout not in clients.by_read_timeout:
+                clients.by_read_timeout[timeout] = build_client(
+                    self.endpoint,
+                    clients.credentials,
+                    max_connections=self._max_concurrency,
+                    read_timeout_seconds=timeout,
+                )
+            return clients.by_read_timeout[timeout]
+
+    def _current(self) -> _Clients:
+        with self._lock:
+            if self._clients is None:
+                self._clients = _Clients(self._credentials(), {})
+            return self._clients
+
+    def _has_renewed(self, used: _Clients) -> bool:
+        """Read the credentials again; tell whether there are others now than the `used` ones."""
+        with self._lock:
+            if self._clients is not used:  # another thread was first
+                return True
+            credentials = self._credentials()
+            if credentials == used.credentials:
+                return False
+            self._clients = _Clients(credentials, {})
+            return True

@@ -1,0 +1,167 @@
+"""PUT, server-side copy and DELETE of one object, with their conditions; owns no state.
+
+A write whose answer was lost is looked for before it is repeated: what lies there with the same bytes and
+metadata is our success, also when the repetition of our own conditional write is refused.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from dtool_s3.errors import (
+    BucketUnreachable,
+    NotFound,
+    NotSupported,
+    PreconditionFailed,
+    RequestRefused,
+    StorageError,
+)
+from dtool_s3.settings import ConditionalWrites
+from dtool_s3.store.boto.answer import (
+    condition_parameters,
+    content_md5,
+    lowered,
+    md5_digest,
+    parse_date,
+    parse_etag,
+)
+from dtool_s3.store.boto.connection import Client, Connection
+from dtool_s3.store.boto.reading import get, head, head_once
+from dtool_s3.store.protocol import ALWAYS, ListedObject, ObjectInfo, Precondition
+
+#: What S3 copies in one request.
+MAX_COPY_BYTES = 5 * 1024**3
+#: A copy above this may keep the server silent for longer than the usual read timeout.
+PATIENT_COPY_BYTES = 256 * 1024**2
+
+# failures before anything was sent
+_NEVER_SENT = frozenset(
+    {"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError"}
+)
+
+
+async def put(
+    connection: Connection, key: str, body: bytes, metadata: Mapping[str, str], precondition: Precondition
+) -> ObjectInfo:
+    """Write an object. `last_modified` of the result is the server's clock at its answer."""
+    if precondition == ALWAYS or connection.endpoint.conditional_writes is ConditionalWrites.REQUIRED:
+        return await _put(connection, key, body, metadata, condition_parameters(precondition))
+    await _check_by_looking(connection, "put", key, precondition)
+    written = await _put(connection, key, body, metadata, {})
+    if await _find_written(connection, key, body, metadata) is None:
+        message = f"put of {connection.place(key)}: another writer was there at the same time"
+        raise PreconditionFailed(message, code="PreconditionFailed")
+    return written
+
+
+async def _put(
+    connection: Connection,
+    key: str,
+    body: bytes,
+    metadata: Mapping[str, str],
+    condition: Mapping[str, str],
+) -> ObjectInfo:
+    def write(client: Client) -> ObjectInfo:
+        answer = client.put_object(
+            Bucket=connection.bucket,
+            Key=key,
+            Body=body,
+            ContentMD5=content_md5(body),
+            Metadata=dict(metadata),
+            **condition,
+        )
+        return ObjectInfo(key, len(body), parse_etag(answer), parse_date(answer), lowered(metadata))
+
+    async def attempt(number: int) -> ObjectInfo:
+        try:
+            return await connection.send("put", key, write)
+        except (BucketUnreachable, PreconditionFailed) as error:
+            is_first_refusal = number == 0 and isinstance(error, PreconditionFailed)
+            if is_first_refusal or error.code in _NEVER_SENT:
+                raise
+            with suppress(StorageError):  # what cannot be seen is not ours: the first error counts
+                if (written := await _find_written(connection, key, body, metadata)) is not None:
+                    return written
+            raise
+
+    return await connection.retry.repeat(attempt)
+
+
+async def _find_written(
+    connection: Connection, key: str, body: bytes, metadata: Mapping[str, str]
+) -> ObjectInfo | None:
+    """Return what lies at `key` if it is `body` with `metadata`, else None."""
+    try:
+        info = await connection.send("head", key, lambda client: head_once(client, connection.bucket, key))
+        if info.size_bytes != len(body) or dict(info.metadata) != lowered(metadata):
+            return None
+        if info.etag == md5_digest(body).hex():
+            return info
+        found = await get(connection, key, max_bytes=len(body))
+    except (NotFound, RequestRefused):
+        return None
+    return found.info if found.body == body else None
+
+
+async def _check_by_looking(
+    connection: Connection, operation: str, key: str, precondition: Precondition
+) -> None:
+    """Check a condition for a store that does not; another writer may still come in between."""
+    try:
+        etag = (await head(connection, key)).etag
+    except NotFound:
+        etag = None
+    is_taken = precondition.if_none_match and etag is not None
+    if is_taken or precondition.if_match not in {None, etag}:
+        message = f"{operation} of {connection.place(key)}: its condition does not hold"
+        raise PreconditionFailed(message, code="PreconditionFailed")
+
+
+async def copy(
+    connection: Connection,
+    source_bucket: str,
+    source: ListedObject,
+    key: str,
+    metadata: Mapping[str, str] | None,
+) -> str:
+    """Copy an object on the server."""
+    if source.size_bytes > MAX_COPY_BYTES:
+        message = f"s3://{source_bucket}/{source.key} is above 5 GiB: it needs a multipart copy"
+        raise NotSupported(message, code="EntityTooLarge")
+    replaced = {} if metadata is None else {"MetadataDirective": "REPLACE", "Metadata": dict(metadata)}
+
+    def call(client: Client) -> str:
+        answer = client.copy_object(
+            Bucket=connection.bucket,
+            Key=key,
+            CopySource={"Bucket": source_bucket, "Key": source.key},
+            CopySourceIfMatch=f'"{source.etag}"',
+            **replaced,
+        )
+        return parse_etag(answer["CopyObjectResult"])
+
+    return await connection.ask("copy", key, call, patient=source.size_bytes > PATIENT_COPY_BYTES)
+
+
+async def delete(connection: Connection, key: str, precondition: Precondition) -> None:
+    """Delete an object; what is gone already is fine, with a condition too."""
+    condition = condition_parameters(precondition)
+    try:
+        if condition and connection.endpoint.conditional_writes is ConditionalWrites.BEST_EFFORT:
+            await _check_by_looking(connection, "delete", key, precondition)
+            condition = {}
+        await connection.ask(
+            "delete", key, lambda client: client.delete_object(Bucket=connection.bucket, Key=key, **condition)
+        )
+    except NotFound:
+        return
+    except PreconditionFailed:
+        if await _is_there(connection, key):
+            raise
+
+
+async def _is_there(connection: Connection, key: str) -> bool:
+    try:
+        await head(connection, key)
+    except NotFound:
+        return False
+    return True

@@ -1,0 +1,143 @@
+"""The store on S3 through botocore's client, the one that boto3 gives; owns the connection's life.
+
+Importing this module loads no client; the first request does. The requests themselves are in `store/boto/`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Self, final
+
+from dtool_s3.settings import CredentialsSource, Endpoint, ambient_credentials
+from dtool_s3.store.boto import listing, multipart, reading, writing
+from dtool_s3.store.boto.connection import Connection
+from dtool_s3.store.boto.retry import Retry
+from dtool_s3.store.faults import Request
+from dtool_s3.store.protocol import (
+    ALWAYS,
+    NO_METADATA,
+    ByteStream,
+    ListedObject,
+    Listing,
+    ObjectInfo,
+    Part,
+    Precondition,
+    StoredObject,
+    Upload,
+)
+
+
+@final
+class S3Store:
+    """One bucket of an S3 service; implements `dtool_s3.store.protocol.Store`.
+
+    `credentials` is called at the first request, and again when a request is denied. Retryable failures are
+    tried `attempts` times; `max_concurrency` requests run at a time, each in a thread. `on_request` is told
+    every request that is sent, repetitions included. `close()` or `async with` ends the threads; without it
+    they end with the object.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        bucket: str,
+        credentials: CredentialsSource = ambient_credentials,
+        *,
+        max_concurrency: int = 32,
+        attempts: int = 5,
+        on_request: Callable[[Request], None] | None = None,
+    ) -> None:
+        self._connection = Connection(
+            endpoint,
+            bucket,
+            credentials,
+            max_concurrency=max_concurrency,
+            retry=Retry(attempts),
+            on_request=on_request,
+        )
+
+    @property
+    def bucket(self) -> str:
+        """Name of the bucket."""
+        return self._connection.bucket
+
+    @property
+    def endpoint_url(self) -> str:
+        """Endpoint; `""` for AWS."""
+        return self._connection.endpoint.url or ""
+
+    def close(self) -> None:
+        """Wait for requests under way and end the threads. Blocks: from a coroutine use `async with`."""
+        self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    async def check_bucket(self) -> None:
+        """See the protocol."""
+        await reading.check_bucket(self._connection)
+
+    async def head(self, key: str) -> ObjectInfo:
+        """See the protocol. A missing bucket looks like a missing key: HEAD does not tell them apart."""
+        return await reading.head(self._connection, key)
+
+    async def get(self, key: str, *, max_bytes: int) -> StoredObject:
+        """See the protocol."""
+        return await reading.get(self._connection, key, max_bytes=max_bytes)
+
+    def stream(self, key: str) -> AbstractAsyncContextManager[ByteStream]:
+        """See the protocol. Opening is repeated, reading is not: it raises BucketUnreachable."""
+        return reading.stream(self._connection, key)
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        *,
+        metadata: Mapping[str, str] = NO_METADATA,
+        precondition: Precondition = ALWAYS,
+    ) -> ObjectInfo:
+        """See the protocol. `last_modified` of the result is the server's clock at its answer."""
+        return await writing.put(self._connection, key, body, metadata, precondition)
+
+    async def copy(
+        self,
+        source_bucket: str,
+        source: ListedObject,
+        key: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """See the protocol."""
+        return await writing.copy(self._connection, source_bucket, source, key, metadata)
+
+    async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:
+        """See the protocol."""
+        await writing.delete(self._connection, key, precondition)
+
+    async def list(self, prefix: str, *, delimiter: str = "", limit: int | None = None) -> Listing:
+        """See the protocol."""
+        return await listing.list_objects(self._connection, prefix, delimiter=delimiter, limit=limit)
+
+    async def list_uploads(self, prefix: str) -> Sequence[Upload]:
+        """See the protocol."""
+        return await listing.list_uploads(self._connection, prefix)
+
+    async def start_upload(self, key: str, metadata: Mapping[str, str]) -> Upload:
+        """See the protocol."""
+        return await multipart.start_upload(self._connection, key, metadata)
+
+    async def put_part(self, upload: Upload, number: int, body: bytes) -> Part:
+        """See the protocol."""
+        return await multipart.put_part(self._connection, upload, number, body)
+
+    async def complete_upload(self, upload: Upload, parts: Sequence[Part]) -> str:
+        """See the protocol."""
+        return await multipart.complete_upload(self._connection, upload, parts)
+
+    async def abort_upload(self, upload: Upload) -> None:
+        """See the protocol."""
+        await multipart.abort_upload(self._connection, upload)
