@@ -11,6 +11,7 @@ class Phase(StrEnum):
     COPYING = "Copying"
     VERIFYING = "Verifying"
     FREEZING = "Freezing"
+    REMOVING = "Removing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,11 @@ def no_progress(_: Progress) -> None:
 class ProgressCounter:
     """Counts and tells its sink; one event loop only."""
 
-    def __init__(self, sink: ProgressSink, *, items_total: int, bytes_total: int) -> None:
+    def __init__(
+        self, sink: ProgressSink, *, items_total: int, bytes_total: int, phase: Phase = Phase.COPYING
+    ) -> None:
         self._sink = sink
-        self._now = Progress(Phase.COPYING, 0, items_total, 0, bytes_total)
+        self._now = Progress(phase, 0, items_total, 0, bytes_total)
         sink(self._now)
 
     def add(self, *, items: int, size_bytes: int) -> None:
