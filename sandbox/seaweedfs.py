@@ -60,6 +60,11 @@ class ObjectStore:
     def _configuration(self) -> Path:
         return self.directory / "identities.json"
 
+    @property
+    def process(self) -> Process | None:
+        """Its process, alive or not; None when its start got nowhere."""
+        return load_process(self.directory, NAME)
+
     def identity(self, name: str) -> Identity:
         """Find an identity by its name."""
         for identity in self.identities:
@@ -97,7 +102,7 @@ class ObjectStore:
         marker = create_identity(MARKER)
         revoked = read_names(self._configuration) - {each.name for each in kept} - {MARKER}
         write_identities(self._configuration, [*kept, marker], revoked=sorted(revoked))
-        process = self._process()
+        process = self._started()
         process.send(signal.SIGHUP)
         wait_until_ready(
             functools.partial(_knows, self.client(marker)),
@@ -108,19 +113,19 @@ class ObjectStore:
 
     def is_running(self) -> bool:
         """Whether its process is alive."""
-        process = load_process(self.directory, NAME)
+        process = self.process
         return process is not None and process.is_alive()
 
     def stop(self) -> None:
         """End the server; its directory with its data and log stays."""
-        process = load_process(self.directory, NAME)
+        process = self.process
         if process is not None:
             stop_processes(process, grace_seconds=GRACE_SECONDS)
             _delete_sockets(process)
 
     def start_again(self) -> None:
         """Start the server again, after `stop`, on its old port and with its old data; wait for it."""
-        process = self._process()
+        process = self._started()
         start_process(
             NAME, process.argv, directory=self.directory, tied=process.is_tied, environment=_environment()
         )
@@ -131,10 +136,16 @@ class ObjectStore:
         wait_until_ready(
             self._is_writable,
             what=f"the S3 server on {self.endpoint}",
-            processes=[self._process()],
+            processes=[self._started()],
             within_seconds=START_SECONDS,
         )
         self.client().delete_bucket(Bucket=PROBE)
+
+    def _started(self) -> Process:
+        process = self.process
+        if process is None:
+            raise SandboxError(f"no S3 server was ever started in {self.directory}")
+        return process
 
     def _is_writable(self) -> bool:
         """Whether an object can be written: the volume server joins some time after the S3 port opens."""
@@ -144,12 +155,6 @@ class ObjectStore:
         except (BotoCoreError, ClientError):
             return False
         return True
-
-    def _process(self) -> Process:
-        process = load_process(self.directory, NAME)
-        if process is None:
-            raise SandboxError(f"no S3 server was ever started in {self.directory}")
-        return process
 
 
 def start_object_store(
