@@ -1,24 +1,32 @@
 """Which datasets are in a bucket: registration keys against what lies under the prefixes; reads only.
 
-One LIST per thousand registration keys. A registration key whose ETag is the MD5 of a known prefix needs no
-GET; a dataset found frozen before is not looked at again. One bad key never hides the rest.
+One LIST per thousand registration keys, then one GET per dataset: it costs what a HEAD costs and shows
+whether header and body agree. A registration key whose ETag is the MD5 of a known prefix needs no GET of its
+own; a dataset found frozen before is not looked at again. One bad key never hides the rest.
 """
 
-import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dtool_s3.documents import MAX_ADMIN_METADATA_BYTES, AdminMetadata, parse_admin_metadata
-from dtool_s3.errors import InvalidAdminMetadata, NotFound
+from dtool_s3.concurrency import map_bounded
+from dtool_s3.errors import (
+    AccessDenied,
+    DatasetMissing,
+    InvalidAdminMetadata,
+    ItemArchived,
+    RequestRefused,
+)
+from dtool_s3.freezing import read_admin_metadata
 from dtool_s3.layout import REGISTRATION_KEY_PREFIX, DatasetLayout
 from dtool_s3.registration import read_registration
 from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.uri import is_uuid
 
-_IN_FLIGHT = 16
+#: What a store says about one key; anything else (rights, throttling, an outage) is about the bucket.
+_ABOUT_ONE_KEY = (AccessDenied, ItemArchived, RequestRefused)
 
 
 class EntryState(StrEnum):
@@ -64,58 +72,47 @@ async def list_datasets(
     """List the datasets registered in a bucket.
 
     `prefixes` are known ones that save a GET each; `previous` an earlier result of the same bucket: its
-    frozen datasets are taken over where the registration key is unchanged. Raises what listing the
-    registration keys raises; trouble with one dataset makes that entry unreadable.
+    frozen datasets are taken over where the registration key is unchanged. Trouble with one dataset makes
+    that entry unreadable. Raises what listing the registration keys raises, and BucketUnreachable,
+    Throttled, CredentialsRejected and the like wherever they come.
     """
     listing = await store.list(REGISTRATION_KEY_PREFIX)
     registered = [o for o in listing.objects if is_uuid(o.key.removeprefix(REGISTRATION_KEY_PREFIX))]
     by_etag = {_md5(prefix): prefix for prefix in prefixes}
-    limit = asyncio.Semaphore(_IN_FLIGHT)
 
-    async def look(key: ListedObject) -> CatalogEntry:
+    async def look(key: ListedObject) -> CatalogEntry | None:
         uuid = key.key.removeprefix(REGISTRATION_KEY_PREFIX)
         known = previous.entries.get(uuid)
         if known and known.state is EntryState.FROZEN and known.registration_etag == key.etag:
             return known
-        async with limit:
-            return await _read_entry(store, uuid, key.etag, by_etag)
+        return await _read_entry(store, uuid, key.etag, by_etag)
 
-    entries = await asyncio.gather(*(look(key) for key in registered))
-    return Catalog({entry.uuid: entry for entry in entries})
+    entries = await map_bounded(look, registered)
+    return Catalog({entry.uuid: entry for entry in entries if entry})
 
 
-async def _read_entry(store: Store, uuid: str, etag: str, by_etag: Mapping[str, str]) -> CatalogEntry:
-    prefix = by_etag.get(etag, "")
+async def _read_entry(store: Store, uuid: str, etag: str, by_etag: Mapping[str, str]) -> CatalogEntry | None:
+    """Read what a registration key leads to; None if the key has gone since it was listed."""
+    prefix = by_etag.get(etag)
     try:
-        if etag not in by_etag:
-            registered = await read_registration(store, uuid)
-            if registered is None:
-                return CatalogEntry(
-                    uuid, "", EntryState.DANGLING, etag, detail="the registration key is gone"
-                )
-            prefix = registered
-        admin = await _read_admin_metadata(store, DatasetLayout(prefix, uuid))
-    except InvalidAdminMetadata as error:
-        return CatalogEntry(uuid, prefix, EntryState.UNREADABLE, etag, detail=str(error))
-    if admin is None:
-        return CatalogEntry(uuid, prefix, EntryState.DANGLING, etag)
+        if prefix is None:
+            prefix = await _read_prefix(store, uuid)
+        if prefix is None:
+            return None
+        admin, _ = await read_admin_metadata(store, DatasetLayout(prefix, uuid))
+    except DatasetMissing:
+        return CatalogEntry(uuid, prefix or "", EntryState.DANGLING, etag)
+    except (InvalidAdminMetadata, *_ABOUT_ONE_KEY) as error:
+        return CatalogEntry(uuid, prefix or "", EntryState.UNREADABLE, etag, detail=str(error))
     state = EntryState.FROZEN if admin.is_frozen else EntryState.PROTO
     return CatalogEntry(uuid, prefix, state, etag, admin.name, admin.creator_username)
 
 
-async def _read_admin_metadata(store: Store, layout: DatasetLayout) -> AdminMetadata | None:
-    """HEAD the dataset; GET only where a proxy or another tool lost its headers."""
-    if layout.prefix and not layout.prefix.isprintable():
-        raise InvalidAdminMetadata("the registration key holds no printable prefix")
-    try:
-        info = await store.head(layout.admin_metadata_key)
-        try:
-            return parse_admin_metadata(b"", info.metadata, uuid=layout.uuid)
-        except InvalidAdminMetadata:
-            stored = await store.get(layout.admin_metadata_key, max_bytes=MAX_ADMIN_METADATA_BYTES)
-            return parse_admin_metadata(stored.body, stored.info.metadata, uuid=layout.uuid)
-    except NotFound:
-        return None
+async def _read_prefix(store: Store, uuid: str) -> str | None:
+    prefix = await read_registration(store, uuid)
+    if prefix is not None and not prefix.isprintable():
+        raise InvalidAdminMetadata(f"the registration key holds {prefix[:80]!r}, which is no prefix")
+    return prefix
 
 
 def _md5(text: str) -> str:

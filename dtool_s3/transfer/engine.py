@@ -3,36 +3,52 @@
     inventory (list once) -> plan (pure) -> items, each with evidence -> documents -> list -> freeze, last
 
 Killed anywhere it leaves a proto dataset; started again it lists the target and moves what is missing or
-different. It never writes into a frozen dataset, never overwrites a registration key and removes nothing.
+different. It never writes into a frozen dataset, never overwrites a registration key and removes nothing
+but unfinished uploads of its own items.
 """
 
 import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
+from dtool_s3.concurrency import map_bounded
 from dtool_s3.documents import (
     MAX_OVERLAY_BYTES,
+    MAX_STRUCTURE_BYTES,
     AdminMetadata,
     DatasetType,
     dump_admin_metadata,
+    storage_broker_version,
 )
-from dtool_s3.errors import ContentDiffers, FrozenDataset, PreconditionFailed, WrittenWhileFreezing
+from dtool_s3.errors import (
+    AccessDenied,
+    ContentDiffers,
+    FrozenDataset,
+    NotFound,
+    NotSupported,
+    PreconditionFailed,
+    SourceDamaged,
+    WrittenWhileFreezing,
+)
 from dtool_s3.freezing import publish_frozen
 from dtool_s3.layout import DTOOL_README_TXT, DatasetLayout
 from dtool_s3.registration import ensure_registration
-from dtool_s3.store.protocol import IF_ABSENT, Listing, Store
+from dtool_s3.store.protocol import IF_ABSENT, ListedObject, Listing, Store, if_match
 from dtool_s3.transfer.inventory import (
     SourceInventory,
     TargetInventory,
     read_manifest,
     read_source,
     read_target,
+    refusing_large,
     sort_listing,
+    writes_base64_handles,
 )
-from dtool_s3.transfer.items import ItemMover, PlacedItem
-from dtool_s3.transfer.plan import CopyPlan, Evidence, plan_copy
+from dtool_s3.transfer.items import CHUNK_BYTES, ItemMover, PlacedItem, abort_uploads
+from dtool_s3.transfer.plan import CopyPlan, Evidence, check_no_extra_documents, plan_copy
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.verify import Verification, require_complete, verify_dataset
 
@@ -42,6 +58,7 @@ class CopyRequest:
     """What to copy where: one UUID from `source_prefix` to `target_prefix`, which are known to be right.
 
     `server_side`: the target's credentials may be used to read the source. `concurrency`: items in flight.
+    `chunk_bytes`: streamed items above this size are moved in parts of it (S3: at least 5 MiB).
     """
 
     uuid: str
@@ -49,6 +66,7 @@ class CopyRequest:
     target_prefix: str
     server_side: bool = True
     concurrency: int = 32
+    chunk_bytes: int = CHUNK_BYTES
 
     @property
     def source_layout(self) -> DatasetLayout:
@@ -83,45 +101,80 @@ async def copy_dataset(
     place = await read_target(target, request.target_layout)
     if place.admin is not None and place.admin.is_frozen:
         return await _adopt(target, found, place)
-    plan = plan_copy(found, place, server_side=request.server_side)
-    await _create(target, place.layout, found.admin)
+    server_side = request.server_side and source.endpoint_url == target.endpoint_url
+    plan = plan_copy(found, place, server_side=server_side)
+    structure = await _create(target, place, found.admin)
     counter = ProgressCounter(on_progress, items_total=len(plan.items), bytes_total=plan.size_bytes)
-    mover = ItemMover(source, target, place.layout, keeps_headers=found.has_base64_handles)
+    mover = ItemMover(
+        source,
+        target,
+        place.layout,
+        keeps_headers=found.has_base64_handles,
+        must_stream=not server_side,
+        chunk_bytes=request.chunk_bytes,
+    )
     placed = await _place_items(mover, plan, request.concurrency, counter)
-    await _copy_documents(source, target, found, place)
+    documents = structure | await _copy_documents(source, target, found, place)
     counter.enter(Phase.VERIFYING)
     listing = await target.list(place.layout.root)
-    _check_listing(place.layout, listing, placed, found)
+    _check_listing(place.layout, listing, found, placed=placed, documents=documents)
     counter.enter(Phase.FREEZING)
     await _publish(target, place.layout, found, listing)
     return _result(found, placed.values())
 
 
 async def _adopt(target: Store, found: SourceInventory, place: TargetInventory) -> CopyResult:
-    """Take a frozen dataset at the place as the copy if its manifest is equal; else raise ContentDiffers."""
-    await ensure_registration(target, place.layout)
+    """Take a frozen dataset at the place as the copy if its manifest is equal; else raise ContentDiffers.
+
+    Writes nothing but a registration key that is not there.
+    """
     manifest, _ = await read_manifest(target, place.layout)
     if not manifest.is_equal(found.manifest):
-        raise ContentDiffers(f"{place.layout.root} is frozen already, with another manifest")
+        raise ContentDiffers(f"{place.layout.root!r} is frozen already, with another manifest")
     verified = await verify_dataset(target, place.layout)
     require_complete(verified.verification)
+    await ensure_registration(target, place.layout)
     return CopyResult(verified.admin, verified.verification, moved=0)
 
 
-async def _create(target: Store, layout: DatasetLayout, admin: AdminMetadata) -> None:
-    """Register the dataset and make it a proto dataset, unless an earlier run did."""
+async def _create(target: Store, place: TargetInventory, admin: AdminMetadata) -> dict[str, str]:
+    """Register the dataset and make it a proto dataset, unless an earlier run did.
+
+    Returns the ETags of what must not change until the freeze, by key relative to the root.
+    """
+    layout = place.layout
     await ensure_registration(target, layout)
-    body, headers = dump_admin_metadata(admin.with_type(DatasetType.PROTO).as_dict())
-    documents: tuple[tuple[str, bytes, dict[str, str]], ...] = (
-        (layout.structure_key, layout.structure_document(), {}),
-        (layout.dtool_readme_key, DTOOL_README_TXT.encode(), {}),
-        (layout.admin_metadata_key, body, headers),
-    )
-    for key, content, metadata in documents:
-        try:
-            await target.put(key, content, metadata=metadata, precondition=IF_ABSENT)
-        except PreconditionFailed:
-            continue
+    structure = await _ensure_structure(target, layout)
+    await _put_absent(target, layout.dtool_readme_key, DTOOL_README_TXT.encode(), {})
+    if place.admin is None:
+        body, headers = dump_admin_metadata(admin.with_type(DatasetType.PROTO).as_dict())
+        await _put_absent(target, layout.admin_metadata_key, body, headers)
+    # left by a run that was killed: completed after the freeze, one would replace an item of a frozen
+    # dataset; without the right to list them nothing can be done about it
+    with suppress(AccessDenied, NotSupported):
+        await abort_uploads(target, layout.data_prefix)
+    return {"structure.json": structure}
+
+
+async def _put_absent(target: Store, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
+    """Write `key` unless it is there, whatever it holds."""
+    with suppress(PreconditionFailed):
+        await target.put(key, body, metadata=metadata, precondition=IF_ABSENT)
+
+
+async def _ensure_structure(target: Store, layout: DatasetLayout) -> str:
+    """Make structure.json say that handles are base64, and return its ETag.
+
+    Readers decode the headers of our items by it.
+    """
+    key, body = layout.structure_key, layout.structure_document()
+    try:
+        return (await target.put(key, body, precondition=IF_ABSENT)).etag
+    except PreconditionFailed:
+        stored = await target.get(key, max_bytes=MAX_STRUCTURE_BYTES)
+    if writes_base64_handles(storage_broker_version(stored.body)):
+        return stored.info.etag
+    return (await target.put(key, body, precondition=if_match(stored.info.etag))).etag
 
 
 async def _place_items(
@@ -136,7 +189,7 @@ async def _place_items(
             placed[item.identifier] = await mover.place(item)
             counter.add(items=1, size_bytes=item.item.size_bytes)
 
-    await run_workers(work, count=min(concurrency, len(plan.items)))
+    await run_workers(work, count=min(max(1, concurrency), len(plan.items)))
     return placed
 
 
@@ -154,29 +207,51 @@ async def run_workers(work: Callable[[], Coroutine[None, None, None]], *, count:
 
 async def _copy_documents(
     source: Store, target: Store, found: SourceInventory, place: TargetInventory
-) -> None:
-    """Copy README, tags, overlays and annotations that are absent or different at the place."""
-    for name, listed in found.listing.documents.items():
+) -> dict[str, str]:
+    """Copy README, tags, overlays and annotations that are absent or different; return ETags by name."""
+
+    async def copy(document: tuple[str, ListedObject]) -> str:
+        name, listed = document
         there = place.listing.documents.get(name)
-        stored = await source.get(listed.key, max_bytes=MAX_OVERLAY_BYTES)
-        digest = hashlib.md5(stored.body, usedforsecurity=False).hexdigest()
-        if there is None or there.etag != digest:
-            await target.put(f"{place.layout.root}{name}", stored.body)
+        if there is not None and (there.etag, there.size_bytes) == (listed.etag, listed.size_bytes):
+            return there.etag
+        body = await _read_document(source, listed.key)
+        if there is not None and there.etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
+            return there.etag
+        return (await target.put(f"{place.layout.root}{name}", body)).etag
+
+    documents = found.listing.documents
+    return dict(zip(documents, await map_bounded(copy, documents.items()), strict=True))
+
+
+async def _read_document(source: Store, key: str) -> bytes:
+    """Read a README, tag, overlay or annotation of the source; they may change after freezing."""
+    try:
+        with refusing_large(NotSupported(f"{key!r} is larger than {MAX_OVERLAY_BYTES} bytes")):
+            return (await source.get(key, max_bytes=MAX_OVERLAY_BYTES)).body
+    except NotFound as error:
+        raise SourceDamaged(f"{key!r} vanished from the source during the copy") from error
 
 
 def _check_listing(
-    layout: DatasetLayout, listing: Listing, placed: Mapping[str, PlacedItem], found: SourceInventory
+    layout: DatasetLayout,
+    listing: Listing,
+    found: SourceInventory,
+    *,
+    placed: Mapping[str, PlacedItem],
+    documents: Mapping[str, str],
 ) -> None:
-    """Raise WrittenWhileFreezing unless the listing shows each item as it was when it was proven."""
-    shown = sort_listing(layout, tuple(listing.objects))
-    for identifier, item in placed.items():
+    """Raise WrittenWhileFreezing unless the listing shows everything as it was when it was proven."""
+    shown = sort_listing(layout, listing.objects)
+    for identifier, item in found.manifest.items.items():
         stored = shown.items.get(identifier)
-        if stored is None or stored.etag != item.etag:
-            relpath = found.manifest.items[identifier].relpath
-            raise WrittenWhileFreezing(f"item {relpath[:80]!r} changed in the target during the copy")
-    missing = sorted(found.listing.documents.keys() - shown.documents.keys())
-    if missing:
-        raise WrittenWhileFreezing(f"{layout.root}{missing[0]} vanished from the target during the copy")
+        if stored is None or stored.etag != placed[identifier].etag:
+            raise WrittenWhileFreezing(f"item {item.relpath[:80]!r} changed in the target during the copy")
+    check_no_extra_documents(found.listing, shown, place=layout.root)
+    etags = {listed.key: listed.etag for listed in listing.objects}
+    for name, etag in documents.items():
+        if etags.get(f"{layout.root}{name}") != etag:
+            raise WrittenWhileFreezing(f"{name[:80]!r} changed in the target during the copy")
 
 
 async def _publish(target: Store, layout: DatasetLayout, found: SourceInventory, listing: Listing) -> None:

@@ -3,26 +3,37 @@
 Reads only; decides nothing. One LIST per thousand keys and one GET per document, however many items.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
+from dtool_s3 import freezing
 from dtool_s3.documents import (
     MAX_ADMIN_METADATA_BYTES,
     MAX_MANIFEST_BYTES,
     MAX_STRUCTURE_BYTES,
     AdminMetadata,
     Manifest,
-    parse_admin_metadata,
     parse_manifest,
     storage_broker_version,
 )
-from dtool_s3.errors import InvalidManifest, NotFound, SourceNotFound, SourceNotFrozen
+from dtool_s3.errors import (
+    DatasetMissing,
+    DtoolS3Error,
+    InvalidAdminMetadata,
+    InvalidManifest,
+    NotFound,
+    RequestRefused,
+    SourceNotFound,
+    SourceNotFrozen,
+)
 from dtool_s3.layout import DatasetLayout
-from dtool_s3.store.protocol import ListedObject, Store, StoredObject
+from dtool_s3.store.protocol import ListedObject, Store
 
 _FIRST_BASE64_HANDLES = Version("0.14.0")
+_DOCUMENT_FOLDERS = ("tags/", "overlays/", "annotations/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,68 +69,77 @@ class TargetInventory:
     listing: DatasetListing
 
 
-_DOCUMENT_FOLDERS = ("tags/", "overlays/", "annotations/")
-
-
-def sort_listing(layout: DatasetLayout, objects: tuple[ListedObject, ...]) -> DatasetListing:
+def sort_listing(layout: DatasetLayout, objects: Iterable[ListedObject]) -> DatasetListing:
     """Sort the keys under `layout.root`; keys that belong to neither items nor documents are left out."""
-    relative = {o.key.removeprefix(layout.root): o for o in objects}
-    items = {key.removeprefix("data/"): o for key, o in relative.items() if key.startswith("data/")}
-    items.pop("", None)
+    listed = tuple(objects)
+    relative = {o.key.removeprefix(layout.root): o for o in listed}
     documents = {
-        key: o
-        for key, o in relative.items()
-        if key == "README.yml" or (key.startswith(_DOCUMENT_FOLDERS) and not key.endswith("/"))
+        name: o
+        for name, o in relative.items()
+        if name == "README.yml" or (name.startswith(_DOCUMENT_FOLDERS) and not name.endswith("/"))
     }
-    return DatasetListing(items, documents)
+    return DatasetListing(freezing.list_items(layout, listed), documents)
 
 
 async def list_dataset(store: Store, layout: DatasetLayout) -> DatasetListing:
     """List everything under the dataset's root."""
     listing = await store.list(layout.root)
-    return sort_listing(layout, tuple(listing.objects))
-
-
-async def read_optional(store: Store, key: str, max_bytes: int) -> StoredObject | None:
-    """Read `key`; None only where the store says that it does not exist."""
-    try:
-        return await store.get(key, max_bytes=max_bytes)
-    except NotFound:
-        return None
+    return sort_listing(layout, listing.objects)
 
 
 async def read_admin_metadata(store: Store, layout: DatasetLayout) -> AdminMetadata | None:
     """Read the administrative metadata; None where there is none. Raises InvalidAdminMetadata."""
-    stored = await read_optional(store, layout.admin_metadata_key, MAX_ADMIN_METADATA_BYTES)
-    if stored is None:
+    key = layout.admin_metadata_key
+    refusal = InvalidAdminMetadata(f"{key!r} is larger than {MAX_ADMIN_METADATA_BYTES} bytes")
+    try:
+        with refusing_large(refusal):
+            admin, _ = await freezing.read_admin_metadata(store, layout)
+    except DatasetMissing:
         return None
-    return parse_admin_metadata(stored.body, stored.info.metadata, uuid=layout.uuid)
+    return admin
 
 
 async def read_manifest(store: Store, layout: DatasetLayout) -> tuple[Manifest, bytes]:
-    """Read the manifest and its bytes. Raises InvalidManifest where there is none."""
-    stored = await read_optional(store, layout.manifest_key, MAX_MANIFEST_BYTES)
-    if stored is None:
-        raise InvalidManifest(f"{layout.manifest_key} does not exist in bucket {store.bucket}")
+    """Read the manifest and its bytes. Raises InvalidManifest, also where there is none; UnsafePath."""
+    key = layout.manifest_key
+    try:
+        with refusing_large(InvalidManifest(f"{key!r} is larger than {MAX_MANIFEST_BYTES} bytes")):
+            stored = await store.get(key, max_bytes=MAX_MANIFEST_BYTES)
+    except NotFound as error:
+        raise InvalidManifest(f"{key!r} does not exist in bucket {store.bucket!r}") from error
     return parse_manifest(stored.body), stored.body
 
 
+async def read_structure_version(store: Store, layout: DatasetLayout) -> str | None:
+    """Read the version of the format from structure.json; None where it is missing, too large or broken."""
+    try:
+        stored = await store.get(layout.structure_key, max_bytes=MAX_STRUCTURE_BYTES)
+    except NotFound:
+        return None
+    except RequestRefused as error:
+        if error.code != "EntityTooLarge":
+            raise
+        return None
+    return storage_broker_version(stored.body)
+
+
 async def read_source(store: Store, layout: DatasetLayout) -> SourceInventory:
-    """Read a frozen dataset. Raises SourceNotFound, SourceNotFrozen, InvalidManifest, UnsafePath."""
+    """Read a frozen dataset.
+
+    Raises SourceNotFound, SourceNotFrozen, InvalidAdminMetadata, InvalidManifest, UnsafePath.
+    """
     admin = await read_admin_metadata(store, layout)
     if admin is None:
-        raise SourceNotFound(f"there is no dataset at {layout.root} in bucket {store.bucket}")
+        raise SourceNotFound(f"there is no dataset at {layout.root!r} in bucket {store.bucket!r}")
     if not admin.is_frozen:
-        raise SourceNotFrozen(f"dataset {layout.uuid} in bucket {store.bucket} is still a proto dataset")
+        raise SourceNotFrozen(f"dataset {layout.uuid} in bucket {store.bucket!r} is still a proto dataset")
     manifest, body = await read_manifest(store, layout)
-    structure = await read_optional(store, layout.structure_key, MAX_STRUCTURE_BYTES)
-    version = storage_broker_version(None if structure is None else structure.body)
     return SourceInventory(
         layout=layout,
         admin=admin,
         manifest=manifest,
         manifest_body=body,
-        has_base64_handles=writes_base64_handles(version),
+        has_base64_handles=writes_base64_handles(await read_structure_version(store, layout)),
         listing=await list_dataset(store, layout),
     )
 
@@ -142,3 +162,14 @@ def writes_base64_handles(version: str | None) -> bool:
         return Version(version) >= _FIRST_BASE64_HANDLES
     except InvalidVersion:
         return False
+
+
+@contextmanager
+def refusing_large(refusal: DtoolS3Error) -> Iterator[None]:
+    """Raise `refusal` where a store refuses to read an object because it exceeds the caller's bound."""
+    try:
+        yield
+    except RequestRefused as error:
+        if error.code != "EntityTooLarge":
+            raise
+        raise refusal from error

@@ -10,14 +10,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dtool_s3.documents import MD5_HASH_FUNCTION, Manifest, ManifestItem
-from dtool_s3.errors import ContentDiffers, ItemArchived, ItemMissing, NotSupported, SourceDamaged
+from dtool_s3.errors import (
+    ContentDiffers,
+    ItemArchived,
+    ItemMissing,
+    NotSupported,
+    SourceDamaged,
+    UnsafePath,
+)
 from dtool_s3.store.protocol import ListedObject
-from dtool_s3.transfer.inventory import SourceInventory, TargetInventory
+from dtool_s3.transfer.inventory import DatasetListing, SourceInventory, TargetInventory
 
 MAX_SINGLE_COPY_BYTES = 5 * 1024**3
 
 _MD5_FORM = re.compile(r"[0-9a-f]{32}")
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_UNSAFE_SEGMENTS = frozenset({"", ".", ".."})
 _NAMES_SHOWN = 5
 
 
@@ -69,10 +77,9 @@ def plan_copy(source: SourceInventory, target: TargetInventory, *, server_side: 
     if source.manifest.hash_function != MD5_HASH_FUNCTION:
         raise NotSupported(f"the manifest hashes with {source.manifest.hash_function[:40]!r}, not MD5")
     check_source_items(source.manifest, source.listing.items)
+    check_document_names(source.listing.documents)
     check_nothing_extra(source.manifest, target.listing.items, place=target.layout.root)
-    extra = sorted(target.listing.documents.keys() - source.listing.documents.keys() - {"README.yml"})
-    if extra and target.admin is not None:
-        raise ContentDiffers(f"{target.layout.root} holds what the source does not: {_shown(extra)}")
+    check_no_extra_documents(source.listing, target.listing, place=target.layout.root)
     return CopyPlan(
         tuple(
             plan_item(
@@ -111,6 +118,27 @@ def check_nothing_extra(manifest: Manifest, items: Mapping[str, ListedObject], *
     extra = sorted(items.keys() - manifest.items.keys())
     if extra:
         raise ContentDiffers(f"{place}data/ holds {len(extra)} keys that are no items: {_shown(extra)}")
+
+
+def check_document_names(names: Iterable[str]) -> None:
+    """Raise UnsafePath for names with empty, `.` or `..` segments.
+
+    To S3 they are text, but servers that keep objects in a file system may resolve them, and then a tag of
+    the source would be written outside the copy.
+    """
+    unsafe = sorted(name for name in names if not _UNSAFE_SEGMENTS.isdisjoint(name.split("/")))
+    if unsafe:
+        raise UnsafePath(f"tags, overlays or annotations of the source leave the dataset: {_shown(unsafe)}")
+
+
+def check_no_extra_documents(source: DatasetListing, target: DatasetListing, *, place: str) -> None:
+    """Raise ContentDiffers, naming tags, overlays and annotations that the source does not have.
+
+    A README where the source has none is no difference: upstream cannot work without one.
+    """
+    extra = sorted(target.documents.keys() - source.documents.keys() - {"README.yml"})
+    if extra:
+        raise ContentDiffers(f"{place} holds what the source does not: {_shown(extra)}")
 
 
 def plan_item(

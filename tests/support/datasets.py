@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dtool_s3.documents import dump_admin_metadata
@@ -11,6 +11,11 @@ from dtool_s3.store.protocol import Store
 
 UUID = "1c10766c-c4a9-4a4f-9b5d-0d5f0e1c7a11"
 ITEMS: Mapping[str, bytes] = {"a.txt": b"alpha", "sub/b.csv": b"1,2\n", "ünï/c.bin": bytes(range(200))}
+
+
+def md5(body: bytes) -> str:
+    """MD5 of `body` as hex digits."""
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,7 @@ class DatasetFixture:
     readme: str | None = "description: a sample\n"
     tags: tuple[str, ...] = ("blue",)
     annotations: Mapping[str, object] = field(default_factory=lambda: {"project": "atlas"})
+    overlays: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     manifest_body: bytes | None = None
 
     @property
@@ -53,7 +59,7 @@ class DatasetFixture:
             return self.manifest_body
         items = {
             item_identifier(relpath): {
-                "hash": hashlib.md5(body).hexdigest(),
+                "hash": md5(body),
                 "relpath": relpath,
                 "size_in_bytes": len(body),
                 "utc_timestamp": 1795329208.0,
@@ -73,7 +79,7 @@ async def write_dataset(store: Store, dataset: DatasetFixture) -> DatasetLayout:
     for relpath, body in dataset.items.items():
         kept = dataset.stored.get(relpath, body)
         if kept is not None:
-            metadata = item_metadata(relpath, hashlib.md5(body).hexdigest())
+            metadata = item_metadata(relpath, md5(body))
             await store.put(layout.item_key(item_identifier(relpath)), kept, metadata=metadata)
     if dataset.readme is not None:
         await store.put(layout.readme_key, dataset.readme.encode())
@@ -81,8 +87,19 @@ async def write_dataset(store: Store, dataset: DatasetFixture) -> DatasetLayout:
         await store.put(layout.tag_key(tag), b"")
     for name, value in dataset.annotations.items():
         await store.put(layout.annotation_key(name), json.dumps(value, indent=2).encode())
+    for name, values in dataset.overlays.items():
+        await store.put(layout.overlay_key(name), json.dumps(values, indent=2).encode())
     if dataset.is_frozen:
         await store.put(layout.manifest_key, dataset.manifest())
     body, headers = dump_admin_metadata(dataset.admin())
     await store.put(layout.admin_metadata_key, body, metadata=headers)
     return layout
+
+
+async def write_in_parts(
+    store: Store, key: str, bodies: Sequence[bytes], metadata: Mapping[str, str]
+) -> None:
+    """Write one object as a multipart upload: its ETag is then no MD5."""
+    upload = await store.start_upload(key, metadata)
+    parts = [await store.put_part(upload, number, body) for number, body in enumerate(bodies, start=1)]
+    await store.complete_upload(upload, parts)
