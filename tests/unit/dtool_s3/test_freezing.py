@@ -201,6 +201,19 @@ async def test_the_callers_look_counts_as_the_first(server: MemoryServer, store:
     assert type_of(server) is DatasetType.PROTO
 
 
+async def test_a_proto_renamed_after_the_callers_look_is_noticed_before_the_first_write(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    seen = await store.list(LAYOUT.root)
+    await write_dataset(store, DatasetFixture(prefix="u/alice/", is_frozen=False, name="renamed"))
+    server.requests.clear()
+
+    with pytest.raises(WrittenWhileFreezing):
+        await freeze(store, seen=seen)
+
+    assert not [r for r in server.requests if r.operation == "put"]
+
+
 async def test_a_dataset_changed_right_before_the_flip_is_not_overwritten(
     server: MemoryServer, store: MemoryStore
 ) -> None:
