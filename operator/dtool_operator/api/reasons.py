@@ -85,6 +85,10 @@ class Reason(StrEnum):
         "InvalidManifest",
         "The manifest is not a dtool manifest, exceeds the bounds, or is not the one the spec pins.",
     )
+    INVALID_ADMIN_METADATA = (
+        "InvalidAdminMetadata",
+        "The dataset's administrative metadata cannot be read, or contradict themselves or their key.",
+    )
     UNSAFE_PATH = "UnsafePath", "An item's path would leave the dataset's directory."
     DATASET_MISSING = "DatasetMissing", "The dataset was here and is no longer."
     CONTENT_NOT_READ = "ContentNotRead", "Sizes are right; content that was not read is not proved."

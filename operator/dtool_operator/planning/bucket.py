@@ -79,7 +79,7 @@ def _due_actions(seen: ObservedBucket) -> tuple[BucketAction, ...]:
 
 
 def _is_look_requested(bucket: DtoolBucket) -> bool:
-    asked = bucket.meta.annotations.get(ANNOTATION_RECONCILE_REQUESTED)
+    asked = bucket.meta.get_request(ANNOTATION_RECONCILE_REQUESTED)
     return asked is not None and asked != bucket.status.last_handled_reconcile_at
 
 
@@ -102,12 +102,13 @@ def build_bucket_status(seen: ObservedBucket, refusal: Refusal | None) -> DtoolB
     ]
     catalog = None if seen.listed is None else seen.listed.catalog
     counts = {} if catalog is None else _counts(seen, catalog)
-    return bucket.status.model_copy(
-        update={
+    return DtoolBucketStatus.model_validate(
+        {
+            **dict(bucket.status),
             **counts,
             "observed_generation": bucket.meta.generation,
             "conditions": merge_conditions(bucket.status.conditions, conditions, seen.now),
-            "last_handled_reconcile_at": bucket.meta.annotations.get(ANNOTATION_RECONCILE_REQUESTED),
+            "last_handled_reconcile_at": bucket.meta.get_request(ANNOTATION_RECONCILE_REQUESTED),
         }
     )
 

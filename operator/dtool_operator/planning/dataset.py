@@ -14,7 +14,7 @@ from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED, FINALIZER, LABEL_UUID
-from dtool_operator.planning.deletion import plan_deletion
+from dtool_operator.planning.deletion import plan_deletion, resolve_removal
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import (
     SourcePlace,
@@ -84,6 +84,17 @@ def plan_dataset(seen: ObservedDataset) -> DatasetPlan:
     return _transfer(seen, target, source, seen.storage)
 
 
+def find_places(seen: ObservedDataset) -> tuple[Target, SourcePlace | None] | None:
+    """Say what S3 is to be asked about; None where the cluster alone decides."""
+    if seen.dataset.meta.deletion_timestamp is not None:
+        if FINALIZER not in seen.dataset.meta.finalizers:
+            return None
+        target = resolve_removal(seen)
+        return None if isinstance(target, Refusal) else (target, None)
+    placed = resolve(seen)
+    return None if isinstance(placed, Refusal) else placed
+
+
 def resolve(seen: ObservedDataset) -> tuple[Target, SourcePlace | None] | Refusal:
     """Ask everything that the cluster alone decides, in the order in which a user would repair it."""
     dataset = seen.dataset
@@ -126,7 +137,7 @@ def _is_repaired(seen: ObservedDataset, target: Target) -> bool:
 
 def is_look_requested(dataset: DtoolDataset) -> bool:
     """Tell whether the user asked for a look that was not answered yet (rule 21)."""
-    asked = dataset.meta.annotations.get(ANNOTATION_RECONCILE_REQUESTED)
+    asked = dataset.meta.get_request(ANNOTATION_RECONCILE_REQUESTED)
     return asked is not None and asked != dataset.status.last_handled_reconcile_at
 
 
@@ -181,7 +192,7 @@ def _transfer(
     is_same = record.task.fingerprint == task.fingerprint
     match record.state:
         case TransferState.RUNNING if is_same:
-            return _keep_running(seen, target, task, record)
+            return _keep_running(seen, target, task, chosen)
         case TransferState.RUNNING:
             return _finish(seen, [CancelTransfer()], target, Working(record), look_again=timedelta(0))
         case TransferState.SUCCEEDED if is_same and record.facts is not None:
@@ -215,14 +226,23 @@ def _start(seen: ObservedDataset, target: Target, task: Task, source: DtoolBucke
     actions: list[DatasetAction] = [MarkObject(has_finalizer=source is not None, uuid=target.uuid)]
     if target.bucket.spec.access_mode is AccessMode.READ_WRITE:
         actions.append(EnsureOwner(expected_owner(seen, target)))
-    actions.append(StartTransfer(task, None if source is None else f"{source.namespace}/{source.name}"))
+    actions.append(StartTransfer(task, bucket_key(source)))
     return _finish(seen, actions, target, Working(None), look_again=_CREDENTIALS_LOOK)
 
 
-def _keep_running(seen: ObservedDataset, target: Target, task: Task, record: TransferRecord) -> DatasetPlan:
+def bucket_key(bucket: DtoolBucket | None) -> str | None:
+    """Return `namespace/name` of a bucket object."""
+    return None if bucket is None else f"{bucket.namespace}/{bucket.name}"
+
+
+def _keep_running(
+    seen: ObservedDataset, target: Target, task: Task, source: DtoolBucket | None
+) -> DatasetPlan:
+    record = seen.transfer
+    assert record is not None
     actions: list[DatasetAction] = []
     if record.task.credentials_version != task.credentials_version:
-        actions.append(RefreshCredentials(task))
+        actions.append(RefreshCredentials(task, bucket_key(source)))
     return _finish(seen, actions, target, Working(record), look_again=_CREDENTIALS_LOOK)
 
 

@@ -43,9 +43,10 @@ class ForgetTransfer:
 
 @dataclass(frozen=True, slots=True)
 class RefreshCredentials:
-    """Give the running worker the Secret as it is now."""
+    """Give the running worker the Secrets as they are now."""
 
     task: Task
+    source_bucket: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

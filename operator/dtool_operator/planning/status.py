@@ -90,12 +90,13 @@ def build_dataset_status(
     observed = [c.model_copy(update={"observed_generation": dataset.meta.generation}) for c in new]
     if target is not None:
         changes |= {"uuid": target.uuid, "uri": f"s3://{target.bucket.spec.bucket}/{target.uuid}"}
-    return dataset.status.model_copy(
-        update={
+    return DtoolDatasetStatus.model_validate(
+        {
+            **dict(dataset.status),
             **changes,
             "observed_generation": dataset.meta.generation,
             "conditions": merge_conditions(dataset.status.conditions, observed, now),
-            "last_handled_reconcile_at": dataset.meta.annotations.get(ANNOTATION_RECONCILE_REQUESTED),
+            "last_handled_reconcile_at": dataset.meta.get_request(ANNOTATION_RECONCILE_REQUESTED),
         }
     )
 

@@ -1,0 +1,77 @@
+"""From a DtoolBucket and its keys to a store; owns the open stores of the operator process.
+
+What the operator itself asks of S3 is small and bounded: it looks, tests and lists. Bytes are the workers'.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from dtool_operator.adapters.credentials import BucketCredentials
+from dtool_operator.api.bucket import DtoolBucket
+from dtool_operator.api.reasons import Reason, find_reason
+from dtool_s3.errors import DtoolS3Error, StorageError
+from dtool_s3.settings import Addressing, ConditionalWrites, Endpoint
+from dtool_s3.store.protocol import Store
+
+
+class StoreOpener(Protocol):
+    """Opens a store on a bucket; closing it is optional."""
+
+    def __call__(self, bucket: DtoolBucket, credentials: BucketCredentials) -> Store:
+        """Return a store; no I/O yet."""
+
+
+def open_s3_store(bucket: DtoolBucket, credentials: BucketCredentials) -> Store:
+    """Open the bucket on S3 with these keys."""
+    # boto3 is loaded only by processes that really talk to S3
+    from dtool_s3.store.s3 import S3Store  # noqa: PLC0415
+
+    return S3Store(build_endpoint(bucket), bucket.spec.bucket, lambda: credentials.credentials)
+
+
+def build_endpoint(bucket: DtoolBucket) -> Endpoint:
+    """Say where the bucket is."""
+    spec = bucket.spec
+    return Endpoint(
+        url=spec.endpoint,
+        region=spec.region,
+        addressing=Addressing(spec.addressing.value),
+        conditional_writes=ConditionalWrites(spec.conditional_writes.value),
+    )
+
+
+class OpenStores:
+    """Keeps one store per bucket object, opened anew when its spec or Secret changed."""
+
+    def __init__(self, opener: StoreOpener) -> None:
+        self._opener = opener
+        self._stores: dict[str, tuple[str, Store]] = {}
+
+    def open(self, bucket: DtoolBucket, credentials: BucketCredentials) -> Store:
+        """Return the store of a bucket object with these keys."""
+        version = f"{bucket.meta.generation}/{credentials.version}"
+        known = self._stores.get(bucket.uid)
+        if known is not None and known[0] == version:
+            return known[1]
+        self.drop(bucket.uid)
+        store = self._opener(bucket, credentials)
+        self._stores[bucket.uid] = (version, store)
+        return store
+
+    def drop(self, uid: str) -> None:
+        """Close the store of a bucket object that is gone or changed; unknown ones are fine."""
+        known = self._stores.pop(uid, None)
+        close: Callable[[], None] | None = getattr(known[1], "close", None) if known else None
+        if close is not None:
+            close()
+
+    def close(self) -> None:
+        """Close all stores."""
+        for uid in list(self._stores):
+            self.drop(uid)
+
+
+def explain(error: DtoolS3Error) -> tuple[Reason, str]:
+    """Name a library error in the API's vocabulary."""
+    default = Reason.STORAGE_ERROR if isinstance(error, StorageError) else Reason.INTERNAL_ERROR
+    return find_reason(error.reason, default), str(error)

@@ -1,0 +1,167 @@
+"""One look at one DtoolBucket: observe, plan, apply, report. Decides nothing itself.
+
+What self-tests and listings found is memory: losing it costs one more test and one more listing.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from dtool_s3.selftest import check_store
+
+from dtool_operator.adapters.cluster import Cluster, ObjectRef
+from dtool_operator.adapters.credentials import read_credentials
+from dtool_operator.adapters.storage import OpenStores, explain
+from dtool_operator.api.bucket import DtoolBucket
+from dtool_operator.api.bucket_status import DtoolBucketStatus
+from dtool_operator.api.choice import AccessMode
+from dtool_operator.api.reasons import Reason, find_reason
+from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
+from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL
+from dtool_operator.planning.bucket import BucketPlan, admitted_prefixes, plan_bucket
+from dtool_operator.planning.bucket_spec import check_bucket_spec
+from dtool_operator.planning.observed import Listed, ObservedBucket, Policy, Refusal, Tested
+from dtool_operator.planning.plan import Backoff, BucketAction, ListDatasets, SelfTest
+from dtool_operator.reconcile.status_writer import StatusWriter
+from dtool_operator.reconcile.world import World, mentions
+from dtool_s3.catalog import EMPTY_CATALOG, list_datasets
+from dtool_s3.errors import DtoolS3Error
+from dtool_s3.ownership import read_owner
+from dtool_s3.settings import ConditionalWrites
+from dtool_s3.store.protocol import Store
+
+_LOG = logging.getLogger(__name__)
+
+#: How many admitted namespaces are asked for their owner marker before a test that may write.
+OWNERS_ASKED = 32
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is known of one bucket object's bucket."""
+
+    tested: Tested | None = None
+    listed: Listed | None = None
+    owned_prefix: str | None = None
+    markers_seen: set[str] = field(default_factory=set)
+
+
+class BucketReconciler:
+    """Reconciles DtoolBuckets, one at a time per object."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        cluster: Cluster,
+        stores: OpenStores,
+        writer: StatusWriter,
+        policy: Policy,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._world, self._cluster, self._stores = world, cluster, stores
+        self._writer, self._policy, self._clock = writer, policy, clock
+        self._memories: dict[str, _Memory] = {}
+
+    async def reconcile(self, bucket: DtoolBucket) -> tuple[BucketPlan, timedelta | Backoff | None]:
+        """Look once; return the plan and when to look again."""
+        seen = await self.observe(bucket)
+        plan = plan_bucket(seen)
+        for action in plan.actions:
+            await self._apply(bucket, seen, action)
+        if plan.status is not None:
+            await self._report(bucket, plan.status)
+        return plan, plan.look_again
+
+    def forget(self, uid: str) -> None:
+        """Drop what is remembered of an object that is gone."""
+        self._memories.pop(uid, None)
+        self._stores.drop(uid)
+        self._writer.forget(uid)
+
+    async def observe(self, bucket: DtoolBucket) -> ObservedBucket:
+        """Gather all that the plan needs; the Secret is read at every look."""
+        memory = self._memories.setdefault(bucket.uid, _Memory())
+        seen = ObservedBucket(
+            now=self._clock(),
+            bucket=bucket,
+            cluster=self._world.view(),
+            policy=self._policy,
+            tested=memory.tested,
+            listed=memory.listed,
+            described=self._described(bucket),
+        )
+        if bucket.spec.suspend or check_bucket_spec(bucket, seen.cluster, seen.policy) is not None:
+            return seen
+        try:
+            credentials = await read_credentials(self._cluster, bucket)
+        except (Gone, Conflict, ApiFailure):
+            raise
+        except OperatorError as error:
+            reason = find_reason(error.reason, Reason.INTERNAL_ERROR)
+            return replace(seen, credentials=Refusal(reason, error.message))
+        seen = replace(seen, credentials=credentials.version)
+        store = self._stores.open(bucket, credentials)
+        return replace(seen, owned_prefix=await self._find_owned_prefix(store, seen, memory))
+
+    def _described(self, bucket: DtoolBucket) -> dict[str, int]:
+        """Return the sizes of the datasets in this bucket that DtoolDatasets describe, by uuid."""
+        return {
+            one.status.uuid: one.status.size_bytes
+            for one in self._world.datasets()
+            if one.status.uuid is not None and one.status.size_bytes is not None and mentions(one, bucket)
+        }
+
+    async def _find_owned_prefix(self, store: Store, seen: ObservedBucket, memory: _Memory) -> str | None:
+        """Find the first admitted namespace (by name) whose owner marker is ours; remember a find."""
+        if seen.bucket.spec.access_mode is AccessMode.READ_ONLY:
+            return None
+        if memory.owned_prefix is not None or memory.tested is None or memory.tested.refusal is not None:
+            return memory.owned_prefix
+        prefixes = sorted(admitted_prefixes(seen).items(), key=lambda pair: pair[1])
+        for prefix, name in prefixes[:OWNERS_ASKED]:
+            try:
+                owner = await read_owner(store, prefix)
+            except DtoolS3Error as error:
+                _LOG.info("owner_marker_unreadable", extra={"prefix": prefix, "why": str(error)})
+                continue
+            namespace = seen.cluster.namespaces[name]
+            if owner and (owner.cluster, owner.namespace_uid) == (seen.cluster.uid, namespace.uid):
+                memory.owned_prefix = prefix
+                return prefix
+        return None
+
+    async def _apply(self, bucket: DtoolBucket, seen: ObservedBucket, action: BucketAction) -> None:
+        memory = self._memories[bucket.uid]
+        store = self._stores.open(bucket, await read_credentials(self._cluster, bucket))
+        match action:
+            case SelfTest(version, prefix):
+                refusal = await self._test(store, bucket, prefix)
+                memory.tested = Tested(version, self._clock(), refusal, wrote=prefix is not None)
+            case ListDatasets():
+                memory.listed = await self._list(store, seen, memory.listed)
+
+    async def _test(self, store: Store, bucket: DtoolBucket, prefix: str | None) -> Refusal | None:
+        writes = ConditionalWrites(bucket.spec.conditional_writes.value)
+        try:
+            await check_store(store, prefix=prefix, conditional_writes=writes)
+        except DtoolS3Error as error:
+            return Refusal(*explain(error))
+        return None
+
+    async def _list(self, store: Store, seen: ObservedBucket, last: Listed | None) -> Listed:
+        previous = last.catalog if last is not None else None
+        try:
+            catalog = await list_datasets(
+                store, prefixes=admitted_prefixes(seen), previous=previous or EMPTY_CATALOG
+            )
+        except DtoolS3Error as error:
+            return Listed(self._clock(), previous, Refusal(*explain(error)))
+        return Listed(self._clock(), catalog)
+
+    async def _report(self, bucket: DtoolBucket, status: DtoolBucketStatus) -> None:
+        ref = ObjectRef(BUCKET_PLURAL, BUCKET_KIND, bucket.namespace, bucket.name, bucket.uid)
+        answer = await self._writer.write(ref, bucket.status, status)
+        if answer is not None and not isinstance(answer, timedelta):
+            self._world.put(BUCKET_PLURAL, answer)

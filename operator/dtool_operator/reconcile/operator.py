@@ -1,0 +1,250 @@
+"""The operator without kopf: takes watch events in, runs the queue, owns start, stop and pruning.
+
+    event -> world -> queue -> reconciler (observe, plan, apply, report) -> queue again
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dtool_operator.adapters.cluster import Cluster, ObjectRef
+from dtool_operator.adapters.storage import OpenStores, StoreOpener
+from dtool_operator.api.bucket import DtoolBucket
+from dtool_operator.api.bucket_status import DtoolBucketStatus
+from dtool_operator.api.dataset import DtoolDataset
+from dtool_operator.api.dataset_status import DtoolDatasetStatus
+from dtool_operator.errors import Conflict, Gone, OperatorError
+from dtool_operator.logs import log_reconcile
+from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL
+from dtool_operator.planning.invalid import build_invalid_bucket_status, build_invalid_dataset_status
+from dtool_operator.planning.observed import Policy
+from dtool_operator.planning.plan import Backoff, EnsureOwner, Plan
+from dtool_operator.reconcile.bucket import BucketReconciler
+from dtool_operator.reconcile.dataset import DatasetReconciler
+from dtool_operator.reconcile.queue import Key, WorkQueue
+from dtool_operator.reconcile.status_writer import StatusWriter
+from dtool_operator.reconcile.world import Invalid, World, object_key
+from dtool_operator.transfers.executor import Executor, OnChange
+from dtool_s3.errors import DtoolS3Error
+
+_LOG = logging.getLogger(__name__)
+
+ExecutorFactory = Callable[[OnChange], Executor]
+LookAgain = timedelta | Backoff | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one look ended."""
+
+    actions: tuple[str, ...]
+    look_again: LookAgain
+    outcome: str = "ok"
+
+
+class Operator:
+    """Keeps the world and the queue, and looks at one key per worker at a time."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        executor: ExecutorFactory,
+        open_store: StoreOpener,
+        policy: Policy,
+        workers: int = 8,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.world = World()
+        self.queue = WorkQueue(backoff_base=policy.backoff_base, backoff_cap=policy.backoff_cap)
+        self._cluster, self._policy, self._clock, self._workers = cluster, policy, clock, workers
+        self._stores = OpenStores(open_store)
+        self._executor = executor(self._transfer_changed)
+        self._writer = StatusWriter(cluster, clock)
+        shared: dict[str, Any] = {
+            "world": self.world,
+            "cluster": cluster,
+            "stores": self._stores,
+            "writer": self._writer,
+            "policy": policy,
+            "clock": clock,
+        }
+        self.datasets = DatasetReconciler(executor=self._executor, **shared)
+        self.buckets = BucketReconciler(**shared)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._synced = asyncio.Event()
+
+    # ---- watch events ------------------------------------------------------------------------------
+
+    def object_changed(self, plural: str, body: Mapping[str, Any]) -> None:
+        """Take in an object that was created or changed."""
+        for key in self.world.put(plural, body):
+            self.queue.add(key)
+
+    def object_deleted(self, plural: str, body: Mapping[str, Any]) -> None:
+        """Take in that an object is gone."""
+        metadata = body["metadata"]
+        for key in self.world.remove(plural, metadata["uid"], metadata["name"]):
+            self.queue.add(key)
+
+    def watch_synced(self) -> None:
+        """Take in that every object that exists has been seen; only now is anything decided."""
+        self._synced.set()
+
+    def _transfer_changed(self, uid: str) -> None:
+        dataset = self.world.dataset(uid)
+        if dataset is not None:
+            self.queue.add(object_key(DATASET_PLURAL, dataset.meta))
+
+    # ---- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the workers; they wait for the watch to be synced."""
+        self.world.cluster_uid = await self._cluster.read_cluster_uid()
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
+        self._tasks.append(asyncio.create_task(self._prune()))
+
+    async def stop(self) -> None:
+        """End workers and transfers, close connections; copies resume at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.queue.close()
+        await self._executor.close()
+        self._stores.close()
+        await self._cluster.close()
+
+    def is_healthy(self) -> str | None:
+        """Say what is wrong, or None."""
+        dead = [task for task in self._tasks if task.done()]
+        return f"{len(dead)} of {len(self._tasks)} tasks have ended" if dead else None
+
+    async def _work(self) -> None:
+        await self._synced.wait()
+        while True:
+            key = await self.queue.get()
+            look_again: LookAgain = Backoff()
+            try:
+                look_again = await self._look(key)
+            finally:
+                self.queue.done(key, look_again)
+                if look_again is None and self._is_gone(key):
+                    self.queue.forget(key)
+
+    async def _prune(self) -> None:
+        """Drop objects whose deletion the watch missed."""
+        await self._synced.wait()
+        while True:
+            await asyncio.sleep(self._policy.resync.total_seconds())
+            for plural in (BUCKET_PLURAL, DATASET_PLURAL):
+                try:
+                    await self.prune(plural)
+                except OperatorError as error:
+                    _LOG.warning("prune_failed", extra={"plural": plural, "why": error.message})
+
+    async def prune(self, plural: str) -> None:
+        """Compare the cache with a list of what exists."""
+        known = self.world.uids(plural)
+        existing = await self._cluster.list_metadata(plural)
+        for uid in set(known) - existing.keys():
+            for key in self.world.remove(plural, uid):
+                self.queue.add(key)
+
+    # ---- one look ----------------------------------------------------------------------------------
+
+    async def _look(self, key: Key) -> LookAgain:
+        """Look at one object; whatever goes wrong is logged and tried again later."""
+        started = time.monotonic()
+        try:
+            outcome = await self._reconcile(key)
+        except Gone:
+            outcome = Outcome((), None, "gone")
+        except Conflict as error:
+            outcome = Outcome((), Backoff(), f"conflict: {error.message}")
+        except (OperatorError, DtoolS3Error) as error:
+            outcome = Outcome((), Backoff(), f"failed: {error}")
+        except Exception:
+            # the last line of defence: one object's trouble must not end the operator
+            _LOG.exception("reconcile_crashed", extra={"plural": key.plural, "uid": key.uid})
+            outcome = Outcome((), Backoff(), "crashed")
+        self._log(key, outcome, time.monotonic() - started)
+        return outcome.look_again
+
+    async def _reconcile(self, key: Key) -> Outcome:
+        if key.plural == BUCKET_PLURAL:
+            return await self._reconcile_bucket(key.uid)
+        return await self._reconcile_dataset(key.uid)
+
+    async def _reconcile_bucket(self, uid: str) -> Outcome:
+        bucket = self.world.bucket(uid)
+        if bucket is None:
+            self.buckets.forget(uid)
+            return Outcome((), None, "gone")
+        if isinstance(bucket, DtoolBucket):
+            plan, look_again = await self.buckets.reconcile(bucket)
+            return Outcome(_names(plan), look_again)
+        await self._report_invalid_bucket(bucket)
+        return Outcome((), None, "invalid")
+
+    async def _reconcile_dataset(self, uid: str) -> Outcome:
+        dataset = self.world.dataset(uid)
+        if dataset is None:
+            await self.datasets.forget(uid)
+            return Outcome((), None, "gone")
+        if isinstance(dataset, DtoolDataset):
+            plan, look_again = await self.datasets.reconcile(dataset)
+            self._wake_bucket(dataset, plan)
+            return Outcome(_names(plan), look_again)
+        await self._report_invalid_dataset(dataset)
+        return Outcome((), None, "invalid")
+
+    def _wake_bucket(self, dataset: DtoolDataset, plan: Plan[Any, Any]) -> None:
+        """Have a bucket looked at whose first owner marker of ours may just have been written."""
+        ref = dataset.spec.bucket_ref
+        if ref is None or not any(isinstance(action, EnsureOwner) for action in plan.actions):
+            return
+        bucket = self.world.view().find_bucket(ref.namespace or dataset.namespace, ref.name)
+        if bucket is not None:
+            self.queue.add(object_key(BUCKET_PLURAL, bucket.meta))
+
+    async def _report_invalid_bucket(self, bucket: Invalid[DtoolBucketStatus]) -> None:
+        status = build_invalid_bucket_status(bucket.meta, bucket.status, bucket.message, self._clock())
+        ref = ObjectRef(BUCKET_PLURAL, BUCKET_KIND, bucket.meta.namespace, bucket.meta.name, bucket.meta.uid)
+        answer = await self._writer.write(ref, bucket.status, status)
+        self._take_in(BUCKET_PLURAL, answer)
+
+    async def _report_invalid_dataset(self, dataset: Invalid[DtoolDatasetStatus]) -> None:
+        await self._executor.cancel(dataset.meta.uid)
+        meta = dataset.meta
+        status = build_invalid_dataset_status(meta, dataset.status, dataset.message, self._clock())
+        ref = ObjectRef(DATASET_PLURAL, DATASET_KIND, meta.namespace, meta.name, meta.uid)
+        answer = await self._writer.write(ref, dataset.status, status)
+        self._take_in(DATASET_PLURAL, answer)
+
+    def _take_in(self, plural: str, answer: Mapping[str, Any] | timedelta | None) -> None:
+        if answer is not None and not isinstance(answer, timedelta):
+            self.world.put(plural, answer)
+
+    def _is_gone(self, key: Key) -> bool:
+        known = self.world.bucket(key.uid) if key.plural == BUCKET_PLURAL else self.world.dataset(key.uid)
+        return known is None
+
+    def _log(self, key: Key, outcome: Outcome, seconds: float) -> None:
+        one = self.world.bucket(key.uid) if key.plural == BUCKET_PLURAL else self.world.dataset(key.uid)
+        log_reconcile(
+            kind=BUCKET_KIND if key.plural == BUCKET_PLURAL else DATASET_KIND,
+            namespace=key.namespace,
+            name=key.uid if one is None else one.meta.name,
+            generation=0 if one is None else one.meta.generation,
+            actions=outcome.actions,
+            outcome=outcome.outcome,
+            seconds=seconds,
+        )
+
+
+def _names(plan: Plan[Any, Any]) -> tuple[str, ...]:
+    return tuple(type(action).__name__ for action in plan.actions)

@@ -1,0 +1,80 @@
+"""Writes statuses and tells Events: the only writer of both; latest wins, nothing equal is written.
+
+Progress alone is written at most every few seconds per object; whatever else changes goes at once.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from dtool_operator.adapters.cluster import Cluster, EventType, ObjectRef
+from dtool_operator.api.conditions import Condition
+from dtool_operator.api.schema import StatusModel
+from dtool_operator.errors import ApiFailure, Gone
+from dtool_operator.planning.event import announce
+
+_LOG = logging.getLogger(__name__)
+
+PROGRESS_INTERVAL = timedelta(seconds=2)
+
+
+class StatusWriter:
+    """Compares a wanted status with the known one and writes the difference."""
+
+    def __init__(self, cluster: Cluster, clock: Callable[[], datetime]) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._written_at: dict[str, datetime] = {}
+
+    async def write(
+        self, ref: ObjectRef, old: StatusModel, new: StatusModel
+    ) -> Mapping[str, Any] | timedelta | None:
+        """Write `new` if it differs from `old`.
+
+        Returns the object's new body, or a delay after which progress may be written, or None if nothing
+        had to be written. Raises Gone or ApiFailure.
+        """
+        before, after = old.dump(), new.dump()
+        if before == after:
+            return None
+        if _only_progress(before, after):
+            pause = self._pause(ref.uid)
+            if pause > timedelta(0):
+                return pause
+        body = await self._cluster.apply_status(ref, after)
+        self._written_at[ref.uid] = self._clock()
+        await self._tell(ref, _conditions(old), _conditions(new))
+        return body
+
+    def forget(self, uid: str) -> None:
+        """Drop what is remembered of an object that is gone."""
+        self._written_at.pop(uid, None)
+
+    def _pause(self, uid: str) -> timedelta:
+        last = self._written_at.get(uid)
+        return timedelta(0) if last is None else PROGRESS_INTERVAL - (self._clock() - last)
+
+    async def _tell(self, ref: ObjectRef, old: tuple[Condition, ...], new: tuple[Condition, ...]) -> None:
+        """Write Events; they are for people, and losing one changes nothing that programs rely on."""
+        for announcement in announce(old, new):
+            kind = EventType.WARNING if announcement.is_warning else EventType.NORMAL
+            try:
+                await self._cluster.create_event(
+                    ref, type=kind, reason=announcement.reason, message=announcement.message
+                )
+            except (Gone, ApiFailure) as error:
+                _LOG.warning("event_not_written", extra={"object": ref.name, "why": error.message})
+
+
+def _only_progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    return _without_progress(before) == _without_progress(after)
+
+
+def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in status.items() if key != "progress"}
+
+
+def _conditions(status: StatusModel) -> tuple[Condition, ...]:
+    conditions: tuple[Condition, ...] = getattr(status, "conditions", ())
+    return conditions

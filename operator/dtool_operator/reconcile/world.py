@@ -1,0 +1,226 @@
+"""The operator's picture of the cluster, fed by watch events; owns the cache and who depends on whom.
+
+Holds parsed objects only. An older resourceVersion never replaces a newer one, so that the answer to an own
+write counts at once and its echo changes nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from dtool_operator.api.bucket import DtoolBucket, parse_bucket
+from dtool_operator.api.bucket_status import DtoolBucketStatus
+from dtool_operator.api.dataset import DtoolDataset, parse_dataset
+from dtool_operator.api.dataset_status import DtoolDatasetStatus
+from dtool_operator.api.parsing import InvalidObject, ObjectMeta, parse_metadata, parse_status
+from dtool_operator.api.schema import StatusModel
+from dtool_operator.names import (
+    ANNOTATION_RECONCILE_REQUESTED,
+    BUCKET_PLURAL,
+    DATASET_PLURAL,
+    LABEL_UUID,
+)
+from dtool_operator.planning.observed import ClusterView, NamespaceView, is_ready
+from dtool_operator.reconcile.queue import Key
+from dtool_s3.uri import DatasetURI, parse_uri
+
+NAMESPACE_PLURAL = "namespaces"
+
+Status = TypeVar("Status", bound=StatusModel)
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid(Generic[Status]):
+    """An object whose spec means nothing; its status can still be written."""
+
+    meta: ObjectMeta
+    message: str
+    status: Status
+
+
+Bucket = DtoolBucket | Invalid[DtoolBucketStatus]
+Dataset = DtoolDataset | Invalid[DtoolDatasetStatus]
+
+
+class World:
+    """Buckets, datasets and namespaces as last seen."""
+
+    def __init__(self) -> None:
+        self.cluster_uid = ""
+        self._buckets: dict[str, Bucket] = {}
+        self._datasets: dict[str, Dataset] = {}
+        self._names: dict[str, set[str]] = {}
+        self._namespaces: dict[str, NamespaceView] = {}
+        self._view: ClusterView | None = None
+
+    def bucket(self, uid: str) -> Bucket | None:
+        """Return a bucket object, or None if it is gone."""
+        return self._buckets.get(uid)
+
+    def dataset(self, uid: str) -> Dataset | None:
+        """Return a dataset object, or None if it is gone."""
+        return self._datasets.get(uid)
+
+    def datasets(self, namespace: str | None = None) -> tuple[DtoolDataset, ...]:
+        """Return the valid dataset objects, of one namespace or of all."""
+        uids = self._datasets if namespace is None else self._names.get(namespace, set())
+        found = (self._datasets[uid] for uid in uids)
+        return tuple(one for one in found if isinstance(one, DtoolDataset))
+
+    def uids(self, plural: str) -> tuple[str, ...]:
+        """Return the uids of all known objects of a kind."""
+        return tuple(self._datasets if plural == DATASET_PLURAL else self._buckets)
+
+    def view(self) -> ClusterView:
+        """Return a frozen picture of buckets and namespaces."""
+        if self._view is None:
+            valid = tuple(b for b in self._buckets.values() if isinstance(b, DtoolBucket))
+            self._view = ClusterView(self.cluster_uid, valid, dict(self._namespaces))
+        return self._view
+
+    def put(self, plural: str, body: Mapping[str, Any]) -> set[Key]:
+        """Take in an object as the API server sent it; return the keys that must be looked at."""
+        if plural == NAMESPACE_PLURAL:
+            return self._put_namespace(body)
+        if plural == BUCKET_PLURAL:
+            return self._put_bucket(body)
+        return self._put_dataset(body)
+
+    def remove(self, plural: str, uid: str, name: str = "") -> set[Key]:
+        """Take out an object that is gone; return the keys that must be looked at."""
+        self._view = None
+        if plural == NAMESPACE_PLURAL:
+            known = self._namespaces.get(name)
+            if known is None or known.uid != uid:
+                return set()
+            del self._namespaces[name]
+            return self._keys_of_namespace(name)
+        if plural == BUCKET_PLURAL:
+            bucket = self._buckets.pop(uid, None)
+            if bucket is None:
+                return set()
+            return {object_key(BUCKET_PLURAL, bucket.meta)} | self._after_bucket(bucket)
+        dataset = self._datasets.pop(uid, None)
+        if dataset is None:
+            return set()
+        self._names.get(dataset.meta.namespace, set()).discard(uid)
+        siblings = self.datasets(dataset.meta.namespace)
+        return {
+            object_key(DATASET_PLURAL, dataset.meta),
+            *(object_key(DATASET_PLURAL, s.meta) for s in siblings),
+        }
+
+    def _put_namespace(self, body: Mapping[str, Any]) -> set[Key]:
+        meta = parse_metadata(body)
+        phase = (body.get("status") or {}).get("phase")
+        is_terminating = meta.deletion_timestamp is not None or phase == "Terminating"
+        view = NamespaceView(meta.name, meta.uid, dict(meta.labels), is_terminating)
+        if self._namespaces.get(meta.name) == view:
+            return set()
+        self._namespaces[meta.name] = view
+        self._view = None
+        return self._keys_of_namespace(meta.name)
+
+    def _put_bucket(self, body: Mapping[str, Any]) -> set[Key]:
+        bucket = _parse(parse_bucket, DtoolBucketStatus, body)
+        known = self._buckets.get(bucket.meta.uid)
+        if known is not None and not _is_newer(bucket.meta, known.meta):
+            return set()
+        self._buckets[bucket.meta.uid] = bucket
+        self._view = None
+        keys = {object_key(BUCKET_PLURAL, bucket.meta)} if _is_asking(known, bucket) else set()
+        if known is None or _bucket_face(known) != _bucket_face(bucket):
+            keys |= self._after_bucket(bucket)
+        return keys
+
+    def _put_dataset(self, body: Mapping[str, Any]) -> set[Key]:
+        dataset = _parse(parse_dataset, DtoolDatasetStatus, body)
+        known = self._datasets.get(dataset.meta.uid)
+        if known is not None and not _is_newer(dataset.meta, known.meta):
+            return set()
+        self._datasets[dataset.meta.uid] = dataset
+        self._names.setdefault(dataset.meta.namespace, set()).add(dataset.meta.uid)
+        return {object_key(DATASET_PLURAL, dataset.meta)} if _is_asking(known, dataset) else set()
+
+    def _keys_of_namespace(self, name: str) -> set[Key]:
+        datasets = self.datasets(name)
+        return {object_key(DATASET_PLURAL, d.meta) for d in datasets} | self._bucket_keys()
+
+    def _bucket_keys(self) -> set[Key]:
+        return {object_key(BUCKET_PLURAL, bucket.meta) for bucket in self._buckets.values()}
+
+    def _after_bucket(self, bucket: Bucket) -> set[Key]:
+        """Keys of the datasets that mention a bucket object, and of its rivals for the same bucket."""
+        dependents = (d for d in self.datasets() if mentions(d, bucket))
+        rivals = (
+            other
+            for other in self._buckets.values()
+            if isinstance(other, DtoolBucket)
+            and isinstance(bucket, DtoolBucket)
+            and other.uid != bucket.uid
+            and other.spec.bucket == bucket.spec.bucket
+        )
+        return {object_key(DATASET_PLURAL, d.meta) for d in dependents} | {
+            object_key(BUCKET_PLURAL, rival.meta) for rival in rivals
+        }
+
+
+def mentions(dataset: DtoolDataset, bucket: Bucket) -> bool:
+    """Tell whether a dataset's place or source may depend on a bucket object."""
+    spec = dataset.spec
+    here = (bucket.meta.namespace, bucket.meta.name)
+    refs = [spec.bucket_ref, spec.source.stored.bucket_ref if spec.source and spec.source.stored else None]
+    if any(ref is not None and (ref.namespace or dataset.namespace, ref.name) == here for ref in refs):
+        return True
+    uri = spec.source.uri if spec.source else None
+    if uri is None or not uri.startswith("s3://") or not isinstance(bucket, DtoolBucket):
+        return False
+    parsed = parse_uri(uri)
+    return isinstance(parsed, DatasetURI) and parsed.bucket == bucket.spec.bucket
+
+
+def object_key(plural: str, meta: ObjectMeta) -> Key:
+    """Return the key of an object."""
+    return Key(plural, meta.namespace, meta.uid)
+
+
+def _parse(
+    parse: Callable[[Mapping[str, Any]], Parsed], status: type[Status], body: Mapping[str, Any]
+) -> Parsed | Invalid[Status]:
+    try:
+        return parse(body)
+    except InvalidObject as error:
+        return Invalid(error.meta, error.message, parse_status(status, body))
+
+
+def _is_newer(meta: ObjectMeta, known: ObjectMeta) -> bool:
+    return _version(meta) > _version(known)
+
+
+def _version(meta: ObjectMeta) -> int:
+    """Versions of one object grow; the API server's are numbers."""
+    return int(meta.resource_version) if meta.resource_version.isdigit() else 0
+
+
+def _is_asking(known: Bucket | Dataset | None, new: Bucket | Dataset) -> bool:
+    """Tell whether an event is more than the echo of an own write to status, label or finalizer."""
+    return known is None or _question(known) != _question(new)
+
+
+def _question(one: Bucket | Dataset) -> tuple[object, ...]:
+    meta = one.meta
+    return (
+        meta.generation,
+        meta.deletion_timestamp,
+        meta.finalizers,
+        meta.labels.get(LABEL_UUID),
+        meta.annotations.get(ANNOTATION_RECONCILE_REQUESTED),
+        isinstance(one, Invalid),
+    )
+
+
+def _bucket_face(bucket: Bucket) -> tuple[object, ...]:
+    """Return what datasets see of a bucket object."""
+    usable = isinstance(bucket, DtoolBucket) and is_ready(bucket)
+    return bucket.meta.generation, usable, isinstance(bucket, Invalid)
