@@ -8,6 +8,7 @@ deletes nothing outside the dataset's root but that key, and that only while it 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from dtool_s3.concurrency import map_bounded
 from dtool_s3.documents import MAX_ADMIN_METADATA_BYTES, MAX_REGISTRATION_BYTES, parse_admin_metadata
@@ -23,6 +24,7 @@ from dtool_s3.errors import (
 )
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.protocol import ListedObject, Store, StoredObject, if_match
+from dtool_s3.transfer.items import abort_uploads
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 
 #: How often something is looked at again that others change while it is removed.
@@ -49,7 +51,9 @@ async def remove_dataset(
         )
     removed = await _remove_admin_metadata(store, layout, only_proto=only_proto)
     for attempt in range(_ATTEMPTS):
-        await _abort_uploads(store, layout)
+        # policies for datasets seldom grant this, and uploads are no keys: nobody sees them
+        with suppress(AccessDenied, NotSupported):
+            await abort_uploads(store, layout.root)
         objects = (await store.list(layout.root)).objects
         if not objects:
             return removed + await _remove_registration(store, layout)
@@ -94,14 +98,6 @@ async def _read_removable(store: Store, layout: DatasetLayout, *, only_proto: bo
     if parse_admin_metadata(stored.body, stored.info.metadata, uuid=layout.uuid).is_frozen:
         raise FrozenDataset(f"{layout.root!r} in bucket {store.bucket!r} is frozen; it was not removed")
     return stored.info.etag
-
-
-async def _abort_uploads(store: Store, layout: DatasetLayout) -> None:
-    try:
-        uploads = await store.list_uploads(layout.root)
-    except (AccessDenied, NotSupported):
-        return  # policies for datasets seldom grant it, and uploads are no keys: they show to nobody
-    await map_bounded(store.abort_upload, uploads)
 
 
 async def _remove_keys(
