@@ -68,6 +68,8 @@ def list_fields(schema: Schema, path: str = "") -> Iterator[Field]:
                 yield from list_fields(child["items"], f"{below}[]")
             case "object":
                 yield from list_fields(child, below)
+            case _:
+                pass
 
 
 def describe_type(schema: Schema) -> str:

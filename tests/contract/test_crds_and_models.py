@@ -3,7 +3,7 @@
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -15,15 +15,17 @@ from pydantic import BaseModel, TypeAdapter
 
 from dtool_operator import names
 from dtool_operator.api import bucket, bucket_status, conditions, dataset, dataset_status, source
-from dtool_operator.api.bucket import DtoolBucketSpec, parse_bucket
+from dtool_operator.api.bucket import DtoolBucket, DtoolBucketSpec, parse_bucket
 from dtool_operator.api.bucket_status import DtoolBucketStatus
 from dtool_operator.api.conditions import ConditionType
-from dtool_operator.api.dataset import DtoolDatasetSpec, parse_dataset
+from dtool_operator.api.dataset import DtoolDataset, DtoolDatasetSpec, parse_dataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.quantities import parse_duration
 from dtool_operator.api.reasons import Reason
 
 ROOT = Path(__file__).parents[2]
+Schema = dict[str, Any]
+
 CRDS = {
     document["spec"]["names"]["kind"]: document
     for document in (yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml")))
@@ -35,9 +37,10 @@ MODELS: dict[tuple[str, str], type[BaseModel]] = {
     (names.DATASET_KIND, "status"): DtoolDatasetStatus,
 }
 PARTS = pytest.mark.parametrize(("kind", "part"), MODELS, ids=lambda part: part)
-PARSERS = {names.BUCKET_KIND: parse_bucket, names.DATASET_KIND: parse_dataset}
-
-Schema = dict[str, Any]
+PARSERS: dict[str, Callable[[Schema], DtoolBucket | DtoolDataset]] = {
+    names.BUCKET_KIND: parse_bucket,
+    names.DATASET_KIND: parse_dataset,
+}
 
 
 def flatten(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
@@ -87,8 +90,8 @@ def facts(schema: Schema) -> Schema:
     """What must be equal on both sides. An interval is text in the CRD, a timedelta in the model."""
     if is_interval(schema):
         return {"type": "interval"}
-    keys = ("type", "enum", "pattern", "required", "minimum", "maximum")
-    keys += ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+    keys = ["type", "enum", "pattern", "required", "minimum", "maximum"]
+    keys += ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"]
     found = {key: schema[key] for key in keys if schema.get(key) not in (None, [])}
     if "required" in found:
         found["required"] = sorted(found["required"])

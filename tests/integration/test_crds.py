@@ -30,14 +30,14 @@ from sandbox.errors import KubectlError
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "crds/examples").glob("*.yaml"))
 INVALID = yaml.safe_load((ROOT / "tests/data/api/invalid.yaml").read_text())
+Body = dict[str, Any]
+
 CHANGES = yaml.safe_load((ROOT / "tests/data/api/immutable.yaml").read_text())
-MINIMAL = {
+MINIMAL: dict[str, Body] = {
     names.BUCKET_KIND: {"bucket": "lab-data"},
     names.DATASET_KIND: {"bucketRef": {"name": "lab"}},
 }
 MOMENT = "2026-11-22T10:00:00Z"
-
-Body = dict[str, Any]
 
 
 class Namespace:

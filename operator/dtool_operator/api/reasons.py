@@ -9,8 +9,8 @@ class Reason(StrEnum):
 
     meaning: str
 
-    def __new__(cls, value: str, meaning: str) -> Self:
-        """Keep the meaning beside the value."""
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        """Keep the meaning beside the value; `Reason("Frozen")` looks the member up and makes none."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
