@@ -1,0 +1,3 @@
+"""Fixtures for every test; naming them here starts nothing."""
+
+pytest_plugins = ["tests.support.sandbox"]
