@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter
 
 from dtool_operator import names
-from dtool_operator.api import bucket, bucket_status, conditions, dataset, dataset_status, source
+from dtool_operator.api import access, bucket, bucket_status, conditions, dataset, dataset_status, source
 from dtool_operator.api.bucket import DtoolBucket, DtoolBucketSpec, parse_bucket
 from dtool_operator.api.bucket_status import DtoolBucketStatus
 from dtool_operator.api.conditions import ConditionType
@@ -261,7 +261,9 @@ def test_every_example_means_something_to_the_operator(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [bucket, bucket_status, conditions, dataset, dataset_status, source], ids=lambda m: m.__name__
+    "module",
+    [access, bucket, bucket_status, conditions, dataset, dataset_status, source],
+    ids=lambda m: m.__name__,
 )
 def test_every_field_of_a_model_has_a_docstring(module: ModuleType) -> None:
     classes = [node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.ClassDef)]

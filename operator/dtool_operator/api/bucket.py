@@ -8,12 +8,12 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from dtool_operator.api.access import CaBundle, Credentials, Encryption
 from dtool_operator.api.bucket_status import DtoolBucketStatus
 from dtool_operator.api.choice import (
     AccessMode,
     Addressing,
     ConditionalWrites,
-    EncryptionMode,
     FromNamespaces,
     ImportMode,
     ReadAccess,
@@ -30,7 +30,6 @@ from dtool_operator.api.schema import (
     ApiModel,
     Interval,
     NamespaceName,
-    ObjectName,
 )
 
 _ENDPOINT: Final = re.compile(r"https?://[^/?#@\s\x00-\x1f\x7f]+/?")
@@ -44,53 +43,6 @@ def _check_endpoint(endpoint: str) -> str:
 
 Prefix = Annotated[str, Field(max_length=PREFIX_MAXIMUM), AfterValidator(check_prefix)]
 PrefixTemplate = Annotated[str, Field(max_length=PREFIX_MAXIMUM), AfterValidator(check_prefix_template)]
-
-
-class ConfigMapKeyRef(ApiModel):
-    """A key of a ConfigMap in the bucket object's namespace."""
-
-    name: ObjectName
-    """Name of the ConfigMap."""
-
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "ca.crt"
-    """Key in its data."""
-
-
-class CaBundle(ApiModel):
-    """Certificates to trust for the endpoint."""
-
-    config_map_key_ref: ConfigMapKeyRef
-    """Where the PEM text is."""
-
-
-class SecretRef(ApiModel):
-    """A Secret in the bucket object's namespace."""
-
-    name: ObjectName
-    """Name of the Secret."""
-
-
-class Credentials(ApiModel):
-    """Where the access keys are."""
-
-    secret_ref: SecretRef
-    """A Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if needed, AWS_SESSION_TOKEN."""
-
-
-class Encryption(ApiModel):
-    """Server-side encryption of what the operator writes."""
-
-    mode: EncryptionMode
-    """SSE-S3 or SSE-KMS."""
-
-    kms_key_id: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    """Key for SSE-KMS; absent: the bucket's default key."""
-
-    @model_validator(mode="after")
-    def _check_key(self) -> Self:
-        if self.kms_key_id is not None and self.mode is not EncryptionMode.SSE_KMS:
-            raise ValueError("kmsKeyId goes with mode SSE-KMS only")
-        return self
 
 
 class PrefixOverride(ApiModel):
