@@ -1,0 +1,87 @@
+# Everything a contributor runs. All tool configuration is in pyproject.toml.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv),.uv/bin/uv)
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+ENVIRONMENT := .venv/.synced
+PACKAGES := dtool_s3 operator sandbox tests docs
+
+.PHONY: help
+help: ## Print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: env
+env: $(ENVIRONMENT) ## Create the environment in .venv from uv.lock
+
+.uv/bin/uv:
+	@echo "Installing uv $(UV_VERSION) into .uv"
+	@python3 -m venv .uv
+	@.uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+
+$(ENVIRONMENT): pyproject.toml uv.lock $(filter .uv/bin/uv,$(UV))
+	@echo "Creating the environment in .venv"
+	@$(UV) sync --locked --all-extras --quiet
+	@touch $@
+
+.PHONY: demo
+demo: env ## Play the whole story on a sandbox of its own, then end it
+	@$(PYTHON) -m sandbox.demo
+
+.PHONY: sandbox
+sandbox: env ## Start control plane, S3 and operator, and keep them
+	@$(PYTHON) -m sandbox up
+
+.PHONY: operator
+operator: env ## Start the sandbox's operator again, if it is not running
+	@$(PYTHON) -m sandbox operator
+
+.PHONY: sandbox-down
+sandbox-down: env ## End the sandbox
+	@$(PYTHON) -m sandbox down
+
+.PHONY: test
+test: lint type unit contract integration e2e ## Run every check, in this order
+
+.PHONY: lint
+lint: env ## Check style and the direction of imports
+	$(PYTHON) -m ruff check $(PACKAGES)
+	$(PYTHON) -m ruff format --check --quiet $(PACKAGES)
+	.venv/bin/lint-imports --no-logo
+
+.PHONY: type
+type: env ## Check types
+	$(PYTHON) -m mypy
+
+.PHONY: unit
+unit: env ## Run the tests that need no server
+	$(PYTEST) tests/unit
+
+.PHONY: contract
+contract: env ## Hold stores, models, CRDs and upstream dtool to one behaviour
+	$(PYTEST) tests/contract
+
+.PHONY: integration
+integration: env ## Test against a real API server and a real S3 server
+	$(PYTEST) tests/integration
+
+.PHONY: e2e
+e2e: env ## Play user stories against the running operator
+	$(PYTEST) tests/e2e
+
+.PHONY: format
+format: env ## Format the code and sort imports
+	$(PYTHON) -m ruff check --fix --quiet $(PACKAGES)
+	$(PYTHON) -m ruff format --quiet $(PACKAGES)
+
+.PHONY: docs
+docs: env ## Generate docs/api.md from the CRDs
+	$(PYTHON) docs/generate_api.py
+
+.PHONY: clean
+clean: ## Remove the environment and caches of this checkout
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

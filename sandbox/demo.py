@@ -1,0 +1,225 @@
+"""`make demo`: the story of one dataset, played as its people would, on a sandbox of its own.
+
+Owns the story's order and words. Everything it does goes through kubectl and the `dtool` command line; the
+manifests are in sandbox/story/.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from sandbox.binaries import find_script
+from sandbox.errors import SandboxError
+from sandbox.kubectl import find_kubectl
+from sandbox.session import Sandbox, bring_down, bring_up
+from sandbox.story_data import write_measurements
+
+STORY = Path(__file__).parent / "story"
+WAIT_SECONDS = 60
+DATASET = "vega-measurements"
+
+
+class Storyteller:
+    """Runs commands for the people of the story and shows what they type and see."""
+
+    def __init__(self, sandbox: Sandbox, scratch: Path) -> None:
+        self.sandbox = sandbox
+        self.scratch = scratch
+
+    def say(self, text: str) -> None:
+        """Tell what comes next."""
+        print(f"\n\033[1m# {text}\033[0m" if sys.stdout.isatty() else f"\n# {text}", flush=True)
+
+    def kubectl(self, *arguments: str, user: str | None = None, stdin: str | None = None) -> str:
+        """Run kubectl as a user of a namespace, or as the administrator; show it and return its output."""
+        self._show("kubectl", arguments)
+        output = self.sandbox.control_plane.kubectl(*arguments, stdin=stdin, kubeconfig=self._config(user))
+        print(output, end="", flush=True)
+        return output
+
+    def ask(self, *arguments: str) -> str:
+        """Run kubectl without showing it."""
+        return self.sandbox.control_plane.kubectl(*arguments)
+
+    def dtool(self, *arguments: str, identity: str, bucket: str) -> str:
+        """Run the dtool command line with an S3 identity's keys; show it and return its output."""
+        self._show("dtool", arguments)
+        keys = self.sandbox.object_store.identity(identity)
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DTOOL_"))},
+            f"DTOOL_S3_ENDPOINT_{bucket}": self.sandbox.object_store.endpoint,
+            f"DTOOL_S3_ACCESS_KEY_ID_{bucket}": keys.access_key,
+            f"DTOOL_S3_SECRET_ACCESS_KEY_{bucket}": keys.secret_key,
+            "DTOOL_CACHE_DIRECTORY": str(self.scratch / "cache"),
+            "DTOOL_USER_FULL_NAME": "Instrument",
+            "DTOOL_USER_EMAIL": "instrument@lab.example",
+        }
+        done = subprocess.run(
+            [str(find_script("dtool", "dtool-cli")), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(done.stdout, end="", flush=True)
+        if done.returncode != 0:
+            raise SandboxError(f"dtool {' '.join(arguments)} failed: {done.stderr.strip()[-400:]}")
+        return done.stdout
+
+    def watch(self, namespace: str, name: str, *, until: str) -> None:
+        """Show `kubectl get --watch` until the dataset reaches a state."""
+        arguments = ("get", "dtooldataset", name, "--namespace", namespace, "--watch")
+        self._show("kubectl", arguments)
+        command = [str(find_kubectl()), *arguments]
+        environment = {**os.environ, "KUBECONFIG": str(self.sandbox.control_plane.admin_kubeconfig)}
+        deadline = time.monotonic() + WAIT_SECONDS
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    print(line, end="", flush=True)
+                    if until in line.split() or time.monotonic() > deadline:
+                        break
+            finally:
+                process.terminate()
+        self.wait_for(f"dtooldataset/{name}", namespace, "condition=Ready")
+
+    def wait_for(self, what: str, namespace: str, condition: str) -> None:
+        """Wait for a condition; kubectl's message says what is missing."""
+        self.ask("wait", f"--for={condition}", f"--timeout={WAIT_SECONDS}s", what, "--namespace", namespace)
+
+    def _config(self, user: str | None) -> Path:
+        control_plane = self.sandbox.control_plane
+        if user is None:
+            return control_plane.admin_kubeconfig
+        return control_plane.service_account_kubeconfig(user, user)
+
+    def _show(self, program: str, arguments: tuple[str, ...]) -> None:
+        shown = " ".join(arguments).replace(f"{STORY}/", "sandbox/story/")
+        print(f"$ {program} {shown}", flush=True)
+
+
+def play(tell: Storyteller) -> None:
+    """Play the whole story; raises where it does not go as told."""
+    administrator_prepares(tell)
+    uri = instrument_writes(tell)
+    alice_asks(tell, uri)
+    mallory_tries(tell, uri)
+    everybody_looks(tell)
+
+
+def administrator_prepares(tell: Storyteller) -> None:
+    """Namespaces with users, Secrets, and the two bucket objects."""
+    tell.say("An administrator makes namespaces; alice's is labelled for the lab's bucket, mallory's is not.")
+    tell.kubectl("apply", "--filename", str(STORY / "people.yaml"))
+    tell.say("Secrets with S3 keys, and two DtoolBuckets: `lab` is shared, `instruments` can only be read.")
+    for secret, identity in (("lab-s3", "lab"), ("instruments-s3", "instruments")):
+        apply_secret(tell, secret, identity)
+    template = (STORY / "buckets.yaml").read_text()
+    for bucket in ("lab-data", "instrument-data"):
+        tell.sandbox.object_store.create_bucket(bucket)
+    endpoint = tell.sandbox.object_store.endpoint
+    tell.kubectl("apply", "--filename=-", stdin=template.replace("https://s3.example.org", endpoint))
+    for name in ("lab", "instruments"):
+        tell.wait_for(f"dtoolbucket/{name}", "dtool-system", "condition=Ready")
+    tell.kubectl("get", "dtoolbuckets", "--namespace", "dtool-system")
+
+
+def apply_secret(tell: Storyteller, name: str, identity: str) -> None:
+    """Put an identity's keys into a Secret; the keys are not shown."""
+    keys = tell.sandbox.object_store.identity(identity)
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": "dtool-system"},
+        "stringData": {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key},
+    }
+    tell.kubectl("apply", "--filename=-", stdin=json.dumps(secret))
+
+
+def instrument_writes(tell: Storyteller) -> str:
+    """The instrument makes a dataset with the dtool command line; return its URI."""
+    tell.say("An instrument writes a dataset into `instrument-data` with the dtool command line.")
+    files = write_measurements(tell.scratch / DATASET)
+    bucket = "instrument-data"
+
+    def dtool(*arguments: str) -> str:
+        return tell.dtool(*arguments, identity="instrument-writer", bucket=bucket)
+
+    uri = dtool("create", "--quiet", DATASET, f"s3://{bucket}").strip()
+    for path in files:
+        dtool("add", "item", str(path), uri, path.name)
+    dtool("freeze", uri)
+    dtool("ls", f"s3://{bucket}")
+    return uri
+
+
+def alice_asks(tell: Storyteller, uri: str) -> None:
+    """Alice applies a DtoolDataset and watches it arrive."""
+    tell.say("alice asks for a copy of it. This is her whole dataset.yaml:")
+    manifest = (STORY / "dataset.yaml").read_text().replace("SOURCE_URI", uri)
+    print(manifest)
+    tell.kubectl("apply", "--namespace=alice", "--filename=-", user="alice", stdin=manifest)
+    tell.watch("alice", DATASET, until="Frozen")
+
+
+def mallory_tries(tell: Storyteller, uri: str) -> None:
+    """Mallory asks for the same and is refused."""
+    tell.say("mallory, whose namespace the bucket does not admit, asks for the same.")
+    manifest = (STORY / "dataset.yaml").read_text().replace("SOURCE_URI", uri)
+    tell.kubectl("apply", "--namespace=mallory", "--filename=-", user="mallory", stdin=manifest)
+    path = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"
+    tell.wait_for(f"dtooldataset/{DATASET}", "mallory", f"{path}=NamespaceNotAllowed")
+    tell.kubectl("get", "dtooldataset", DATASET, "--namespace=mallory", f"--output={path}", user="mallory")
+    print()
+
+
+def everybody_looks(tell: Storyteller) -> None:
+    """Show what is there now: objects, keys, and the dataset through alice's own S3 keys."""
+    tell.say("What is there now:")
+    tell.kubectl("get", "dtoolbuckets,dtooldatasets", "--all-namespaces", "--output=wide")
+    tell.say("The keys under alice's prefix, and the registration key that makes dtool find it:")
+    client = tell.sandbox.object_store.client()
+    for prefix in ("u/alice/", "dtool-"):
+        for listed in client.list_objects_v2(Bucket="lab-data", Prefix=prefix)["Contents"]:
+            print(f"{listed['Size']:>9}  {listed['Key']}")
+    tell.say("alice's own S3 keys read the dataset with the dtool command line:")
+    tell.dtool("ls", "s3://lab-data", identity="alice", bucket="lab-data")
+    uri = tell.ask("get", "dtooldataset", DATASET, "--namespace=alice", "--output=jsonpath={.status.uri}")
+    tell.dtool("verify", "--full", uri, identity="alice", bucket="lab-data")
+
+
+def main() -> int:
+    """Bring a sandbox up, play, bring it down; errors are one line and the log of the operator."""
+    with tempfile.TemporaryDirectory(prefix="dtool-demo-") as scratch:
+        directory = Path(scratch) / "sandbox"
+        started = time.monotonic()
+        try:
+            sandbox = bring_up(directory)
+            play(Storyteller(sandbox, Path(scratch)))
+        except SandboxError as error:
+            print(f"error: {error}", file=sys.stderr)
+            show_operator_log(directory)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        finally:
+            bring_down(directory, lambda line: None)
+        print(f"\nThe demo took {time.monotonic() - started:.0f} s; nothing is left running.")
+    return 0
+
+
+def show_operator_log(directory: Path) -> None:
+    """Print the end of the operator's log, where there is one."""
+    log = directory / "operator.log"
+    if log.exists():
+        print("the operator's log ends with:", *log.read_text().splitlines()[-15:], sep="\n", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
