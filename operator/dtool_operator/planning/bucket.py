@@ -32,6 +32,9 @@ BucketPlan = Plan[BucketAction, DtoolBucketStatus]
 NAMESPACES_SHOWN = 100
 VIOLATIONS_SHOWN = 20
 
+#: A bucket in which datasets arrive one after the other is not listed more often than this.
+RELIST_PAUSE = timedelta(seconds=5)
+
 
 def plan_bucket(seen: ObservedBucket) -> BucketPlan:
     """Decide what happens with a bucket now."""
@@ -73,6 +76,8 @@ def _due_actions(seen: ObservedBucket) -> tuple[BucketAction, ...]:
         return (ListDatasets(),)
     if listed.refusal is not None and is_due(listed.listed_at, just_now, seen.now):
         return (ListDatasets(),)
+    if listed.is_stale and is_due(listed.listed_at, RELIST_PAUSE, seen.now):
+        return (ListDatasets(),)
     if _is_look_requested(seen.bucket) and is_due(listed.listed_at, just_now, seen.now):
         return (ListDatasets(),)
     return ()
@@ -90,6 +95,8 @@ def _storage_refusal(seen: ObservedBucket) -> Refusal | None:
 
 
 def _later(seen: ObservedBucket) -> timedelta:
+    if seen.listed is not None and seen.listed.is_stale:
+        return RELIST_PAUSE
     return spread_interval(seen.bucket.spec.listing.interval, key=seen.bucket.uid)
 
 

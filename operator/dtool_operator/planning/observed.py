@@ -136,11 +136,15 @@ class Tested:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The last listing; `catalog` is that of the last one that succeeded."""
+    """The last listing; `catalog` is that of the last one that succeeded.
+
+    `is_stale`: a dataset is known to have arrived or gone since.
+    """
 
     listed_at: datetime
     catalog: Catalog | None = None
     refusal: Refusal | None = None
+    is_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from dtool_operator.planning.bucket_spec import check_bucket_spec
 from dtool_operator.planning.observed import Listed, ObservedBucket, Policy, Refusal, Tested
 from dtool_operator.planning.plan import Backoff, BucketAction, ListDatasets, SelfTest
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.world import World, mentions
+from dtool_operator.reconcile.world import World, lies_in
 from dtool_s3.catalog import EMPTY_CATALOG, list_datasets
 from dtool_s3.errors import DtoolS3Error
 from dtool_s3.ownership import read_owner
@@ -80,6 +80,12 @@ class BucketReconciler:
         self._stores.drop(uid)
         self._writer.forget(uid)
 
+    def note_change(self, uid: str) -> None:
+        """Take in that a dataset has arrived in a bucket: the next look lists it again."""
+        memory = self._memories.get(uid)
+        if memory is not None and memory.listed is not None:
+            memory.listed = replace(memory.listed, is_stale=True)
+
     async def observe(self, bucket: DtoolBucket) -> ObservedBucket:
         """Gather all that the plan needs; the Secret is read at every look."""
         memory = self._memories.setdefault(bucket.uid, _Memory())
@@ -110,7 +116,7 @@ class BucketReconciler:
         return {
             one.status.uuid: one.status.size_bytes
             for one in self._world.datasets()
-            if one.status.uuid is not None and one.status.size_bytes is not None and mentions(one, bucket)
+            if one.status.uuid is not None and one.status.size_bytes is not None and lies_in(one, bucket)
         }
 
     async def _find_owned_prefix(self, store: Store, seen: ObservedBucket, memory: _Memory) -> str | None:

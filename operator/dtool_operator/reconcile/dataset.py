@@ -207,8 +207,11 @@ class DatasetReconciler:
 
     async def _task_credentials(self, target_key: str, source_key: str | None) -> TaskCredentials:
         target = await self._credentials_of(target_key)
-        source = None if source_key is None else await self._credentials_of(source_key)
-        return TaskCredentials(target.credentials, None if source is None else source.credentials)
+        if source_key is None:
+            return TaskCredentials(target.credentials, version=target.version)
+        source = await self._credentials_of(source_key)
+        version = f"{target.version}|{source.version}"
+        return TaskCredentials(target.credentials, source.credentials, version)
 
     async def _credentials_of(self, key: str) -> BucketCredentials:
         namespace, _, name = key.partition("/")

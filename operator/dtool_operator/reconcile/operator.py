@@ -1,6 +1,6 @@
 """The operator without kopf: takes watch events in, runs the queue, owns start, stop and pruning.
 
-    event -> world -> queue -> reconciler (observe, plan, apply, report) -> queue again
+event -> world -> queue -> reconciler (observe, plan, apply, report) -> queue again
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from dtool_operator.logs import log_reconcile
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL
 from dtool_operator.planning.invalid import build_invalid_bucket_status, build_invalid_dataset_status
 from dtool_operator.planning.observed import Policy
-from dtool_operator.planning.plan import Backoff, EnsureOwner, Plan
+from dtool_operator.planning.plan import Backoff, DatasetAction, EnsureOwner, Plan
 from dtool_operator.reconcile.bucket import BucketReconciler
 from dtool_operator.reconcile.dataset import DatasetReconciler
 from dtool_operator.reconcile.queue import Key, WorkQueue
@@ -123,6 +123,10 @@ class Operator:
         dead = [task for task in self._tasks if task.done()]
         return f"{len(dead)} of {len(self._tasks)} tasks have ended" if dead else None
 
+    def is_quiet(self, horizon: timedelta) -> bool:
+        """Tell whether nothing is to be done now or within `horizon`, and no transfer runs."""
+        return self.queue.is_quiet(horizon) and not any(self._executor.running().values())
+
     async def _work(self) -> None:
         await self._synced.wait()
         while True:
@@ -202,14 +206,19 @@ class Operator:
         await self._report_invalid_dataset(dataset)
         return Outcome((), None, "invalid")
 
-    def _wake_bucket(self, dataset: DtoolDataset, plan: Plan[Any, Any]) -> None:
-        """Have a bucket looked at whose first owner marker of ours may just have been written."""
+    def _wake_bucket(self, dataset: DtoolDataset, plan: Plan[DatasetAction, DtoolDatasetStatus]) -> None:
+        """Have a bucket looked at that got its first owner marker, or a dataset."""
         ref = dataset.spec.bucket_ref
-        if ref is None or not any(isinstance(action, EnsureOwner) for action in plan.actions):
+        has_arrived = plan.status is not None and plan.status.verified != dataset.status.verified
+        is_marked = any(isinstance(action, EnsureOwner) for action in plan.actions)
+        if ref is None or not (has_arrived or is_marked):
             return
         bucket = self.world.view().find_bucket(ref.namespace or dataset.namespace, ref.name)
-        if bucket is not None:
-            self.queue.add(object_key(BUCKET_PLURAL, bucket.meta))
+        if bucket is None:
+            return
+        if has_arrived:
+            self.buckets.note_change(bucket.uid)
+        self.queue.add(object_key(BUCKET_PLURAL, bucket.meta))
 
     async def _report_invalid_bucket(self, bucket: Invalid[DtoolBucketStatus]) -> None:
         status = build_invalid_bucket_status(bucket.meta, bucket.status, bucket.message, self._clock())

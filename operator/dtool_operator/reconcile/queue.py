@@ -89,6 +89,13 @@ class WorkQueue:
         for key in list(self._timers):
             self._drop_timer(key)
 
+    def is_quiet(self, horizon: timedelta) -> bool:
+        """Tell whether nothing waits, nothing is looked at, and no delay ends within `horizon`."""
+        if self._ready or self._busy:
+            return False
+        limit = asyncio.get_running_loop().time() + horizon.total_seconds()
+        return all(timer.when() > limit for timer in self._timers.values())
+
     def __len__(self) -> int:
         return sum(len(keys) for keys in self._ready.values())
 

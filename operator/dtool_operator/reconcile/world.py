@@ -166,12 +166,23 @@ class World:
         }
 
 
+def lies_in(dataset: DtoolDataset, bucket: Bucket) -> bool:
+    """Tell whether a bucket object is a dataset's place."""
+    ref = dataset.spec.bucket_ref
+    return ref is not None and (ref.namespace or dataset.namespace, ref.name) == (
+        bucket.meta.namespace,
+        bucket.meta.name,
+    )
+
+
 def mentions(dataset: DtoolDataset, bucket: Bucket) -> bool:
     """Tell whether a dataset's place or source may depend on a bucket object."""
     spec = dataset.spec
+    if lies_in(dataset, bucket):
+        return True
+    stored = spec.source.stored.bucket_ref if spec.source and spec.source.stored else None
     here = (bucket.meta.namespace, bucket.meta.name)
-    refs = [spec.bucket_ref, spec.source.stored.bucket_ref if spec.source and spec.source.stored else None]
-    if any(ref is not None and (ref.namespace or dataset.namespace, ref.name) == here for ref in refs):
+    if stored is not None and (stored.namespace or dataset.namespace, stored.name) == here:
         return True
     uri = spec.source.uri if spec.source else None
     if uri is None or not uri.startswith("s3://") or not isinstance(bucket, DtoolBucket):
