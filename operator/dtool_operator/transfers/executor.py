@@ -15,10 +15,14 @@ from dtool_s3.settings import Credentials
 
 @dataclass(frozen=True, slots=True)
 class TaskCredentials:
-    """Keys for the two sides of a task; None: the ambient chain. Their repr shows no secret."""
+    """Keys for the two sides of a task; None: the ambient chain. Their repr shows no secret.
+
+    `version` is that of the Secrets they come from, for the record of a task that gets them while it runs.
+    """
 
     target: Credentials | None
     source: Credentials | None = None
+    version: str | None = None
 
 
 #: Told the key of a task whose record changed: progress (at most every second), success, failure.
@@ -44,7 +48,11 @@ class Executor(Protocol):
         """Drop the record of a task that does not run."""
 
     async def refresh_credentials(self, key: str, credentials: TaskCredentials) -> None:
-        """Replace the keys of a running task atomically, if they differ."""
+        """Replace the keys of a running task atomically, if they differ; unknown keys are fine.
+
+        The record's task has their version afterwards. A change between keys and the ambient chain takes
+        effect with the next start.
+        """
 
     async def close(self) -> None:
         """End all workers and remove what they left on this machine."""

@@ -1,0 +1,272 @@
+"""Runs each task as a child process of the operator; owns the processes and what they leave on this machine.
+
+Must be used from one event loop, in a thread that lives as long as the operator: the kernel ends a worker
+with the thread that started it. Reads no bucket and decides nothing about a dataset.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from dtool_operator.planning.task import ErrorLine, ProgressLine, ResultLine, Task, WorkerLine
+from dtool_operator.planning.transfer import TransferRecord
+from dtool_operator.transfers.executor import OnChange, TaskCredentials
+from dtool_operator.transfers.ledger import Ledger, build_failure
+from dtool_operator.transfers.task_directory import (
+    TaskDirectory,
+    build_environment,
+    clear_state_directory,
+    create_task_directory,
+)
+
+#: `-P`: the working directory is no place to import from.
+WORKER_COMMAND = (sys.executable, "-P", "-m", "dtool_operator", "transfer")
+GRACE_SECONDS = 10.0
+
+_MAX_LINE_BYTES = 1024 * 1024
+_MAX_STDERR_LINE_BYTES = 4 * 1024
+_STDERR_LINES = 40
+_READ_BYTES = 64 * 1024
+#: How long the pipes of a worker that is gone may stay open.
+_EOF_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+_worker_line: TypeAdapter[WorkerLine] = TypeAdapter(WorkerLine)
+
+Outcome = ResultLine | ErrorLine
+
+
+@dataclass(slots=True)
+class _Run:
+    """A task that runs: its files, the keys in them, and the asyncio task that follows its process."""
+
+    task: Task
+    directory: TaskDirectory
+    credentials: TaskCredentials
+    follower: asyncio.Task[Outcome] | None = None
+
+
+class ProcessExecutor:
+    """Implements `transfers.executor.Executor` with child processes.
+
+    `state_dir` belongs to this operator process alone. `command` gets the task file as its last argument;
+    a worker that is cancelled has `grace_seconds` between SIGTERM and SIGKILL.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        on_change: OnChange,
+        clock: Callable[[], datetime],
+        command: Sequence[str] = WORKER_COMMAND,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
+        self._state_dir = state_dir
+        self._ledger = Ledger(on_change, clock)
+        self._command = command
+        self._grace_seconds = grace_seconds
+        self._runs: dict[str, _Run] = {}
+        self._is_prepared = False
+        self._is_closed = False
+
+    def record(self, key: str) -> TransferRecord | None:
+        """See the protocol."""
+        return self._ledger.record(key)
+
+    def running(self) -> Mapping[str, int]:
+        """See the protocol."""
+        return self._ledger.running()
+
+    def forget(self, key: str) -> None:
+        """See the protocol. Raises ValueError for a task that runs."""
+        self._ledger.forget(key)
+
+    def prepare(self) -> None:
+        """Remove what an operator that was killed left in `state_dir`; the first start does it too.
+
+        Raises OSError.
+        """
+        if not self._is_prepared:
+            clear_state_directory(self._state_dir)
+            self._is_prepared = True
+
+    async def start(self, task: Task, credentials: TaskCredentials) -> None:
+        """See the protocol. A worker that cannot be started is a failed task, not an exception."""
+        if self._is_closed:
+            raise ValueError("the executor is closed")
+        self._ledger.begin(task)
+        try:
+            self.prepare()
+            directory = create_task_directory(self._state_dir)
+        except OSError as error:
+            self._ledger.finish(task.key, _no_files(error))
+            return
+        run = _Run(task, directory, credentials)
+        run.follower = asyncio.create_task(self._work(run), name=f"transfer {task.key}")
+        self._runs[task.key] = run
+        run.follower.add_done_callback(lambda follower: self._settle(run, follower))
+
+    async def cancel(self, key: str) -> None:
+        """See the protocol."""
+        run = self._runs.get(key)
+        if run is not None and run.follower is not None:
+            if not run.follower.cancelling():  # a second one would cut the grace short
+                run.follower.cancel()
+            await asyncio.wait({run.follower})
+        self._ledger.drop(key)
+
+    async def refresh_credentials(self, key: str, credentials: TaskCredentials) -> None:
+        """See the protocol. Raises OSError."""
+        run = self._runs.get(key)
+        if run is None:
+            return
+        target = credentials.target if run.credentials.target is not None else None
+        source = credentials.source if run.credentials.source is not None else None
+        if (target, source) != (run.credentials.target, run.credentials.source):
+            run.directory.replace_credentials(TaskCredentials(target, source))
+            run.credentials = TaskCredentials(
+                target or run.credentials.target, source or run.credentials.source
+            )
+        if credentials.version is not None:
+            self._ledger.note_credentials(key, credentials.version)
+
+    async def close(self) -> None:
+        """See the protocol. Nothing can be started afterwards."""
+        self._is_closed = True
+        await asyncio.gather(*(self.cancel(key) for key in list(self._runs)))
+
+    async def _work(self, run: _Run) -> Outcome:
+        """Run the worker to its end. Cancelled, it ends the worker first."""
+        environment = build_environment(os.environ, run.task, run.credentials, parent_pid=os.getpid())
+        try:
+            run.directory.write(run.task, run.credentials)
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                str(run.directory.task_file),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment,
+                cwd=run.directory.path,
+                start_new_session=True,  # a Ctrl-C at the operator's terminal is the operator's to handle
+            )
+        except OSError as error:
+            return _no_files(error)
+        said = _Said()
+        readers = asyncio.gather(self._listen(run, process, said), said.keep_stderr(process))
+        try:
+            await asyncio.shield(readers)  # a cancelled worker is read to its end too
+            return _outcome(run.task, said, await process.wait())
+        finally:
+            await _end(process, self._grace_seconds)
+            await asyncio.wait({readers}, timeout=_EOF_SECONDS)
+            readers.cancel()
+
+    async def _listen(self, run: _Run, process: asyncio.subprocess.Process, said: "_Said") -> None:
+        assert process.stdout is not None
+        async for text in _lines(process.stdout, max_bytes=_MAX_LINE_BYTES):
+            try:
+                line = _worker_line.validate_json(text)
+            except ValidationError:
+                continue  # whatever a library prints is no answer
+            if isinstance(line, ProgressLine):
+                self._ledger.note_progress(run.task.key, line)
+            else:
+                said.outcome = line
+
+    def _settle(self, run: _Run, follower: asyncio.Task[Outcome]) -> None:
+        """Clear up after a worker; record its outcome unless it was cancelled."""
+        self._runs.pop(run.task.key, None)
+        try:
+            run.directory.remove()
+        except OSError as error:
+            _log.error("task_directory_left", extra={"path": str(run.directory.path), "error": str(error)})
+        if follower.cancelled():
+            return
+        problem = follower.exception()
+        if problem is not None:
+            _log.error("transfer_crashed", extra={"task": run.task.key}, exc_info=problem)
+            self._ledger.finish(run.task.key, build_failure("the worker could not be followed"))
+        else:
+            self._ledger.finish(run.task.key, follower.result())
+
+
+class _Said:
+    """What a worker said that counts at its end."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+
+    async def keep_stderr(self, process: asyncio.subprocess.Process) -> None:
+        """Keep the last lines of the standard error, for the log only."""
+        assert process.stderr is not None
+        async for line in _lines(process.stderr, max_bytes=_MAX_STDERR_LINE_BYTES):
+            self.stderr.append(line.decode(errors="replace"))
+
+
+async def _lines(stream: asyncio.StreamReader, *, max_bytes: int) -> AsyncIterator[bytes]:
+    """Give the complete lines of a stream; a longer one is passed over."""
+    rest, is_too_long = b"", False
+    while chunk := await stream.read(_READ_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if not is_too_long and len(line) <= max_bytes:
+                yield line
+            is_too_long = False
+        if len(rest) > max_bytes:
+            rest, is_too_long = b"", True
+
+
+async def _end(process: asyncio.subprocess.Process, grace_seconds: float) -> None:
+    """Make sure that a worker is gone and reaped: SIGTERM, a grace, SIGKILL."""
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), grace_seconds)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _outcome(task: Task, said: _Said, code: int) -> Outcome:
+    """Take the worker's own word, or say how it ended without one."""
+    outcome = said.outcome
+    if outcome is None:
+        how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with status {code}"
+        outcome = build_failure(f"the worker {how} and did not say why")
+    if isinstance(outcome, ErrorLine):
+        extra = {
+            "task": task.key,
+            "namespace": task.namespace,
+            "reason": outcome.reason,
+            "status": code,
+            "stderr": "\n".join(said.stderr),
+        }
+        _log.warning("transfer_failed", extra=extra)
+    return outcome
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _no_files(error: OSError) -> ErrorLine:
+    return build_failure(f"the worker cannot be started: {error.strerror}")

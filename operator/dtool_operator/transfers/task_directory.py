@@ -1,0 +1,85 @@
+"""What a worker process gets: a private directory with its task and keys, and few environment variables.
+
+Owns names, modes and removal of these files. Starts nothing.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from dtool_operator.planning.task import Location, Task
+from dtool_operator.transfers.credentials_file import write_credentials_file, write_private_file
+from dtool_operator.transfers.executor import TaskCredentials
+from dtool_operator.transfers.worker import PARENT_VARIABLE
+from dtool_s3.settings import Credentials
+
+_PREFIX = "task-"
+_TARGET_KEYS = "target.json"
+_SOURCE_KEYS = "source.json"
+
+_INHERITED = frozenset(
+    {
+        "HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ",
+        "AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE",
+        "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy",
+        # where a bucket is, not who asks: as the operator itself would find it
+        "AWS_DEFAULT_REGION", "AWS_REGION",
+    }
+)  # fmt: skip
+
+
+class TaskDirectory:
+    """The files of one running task."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.task_file = path / "task.json"
+
+    def write(self, task: Task, credentials: TaskCredentials) -> None:
+        """Write the task document and the keys it points to. Raises OSError."""
+        self.replace_credentials(credentials)
+        target = self._located(task.target, credentials.target, _TARGET_KEYS)
+        source = task.source and self._located(task.source, credentials.source, _SOURCE_KEYS)
+        document = task.model_copy(update={"target": target, "source": source})
+        write_private_file(self.task_file, document.model_dump_json().encode())
+
+    def replace_credentials(self, credentials: TaskCredentials) -> None:
+        """Write the keys that are given, each file in one step. Raises OSError."""
+        for name, keys in ((_TARGET_KEYS, credentials.target), (_SOURCE_KEYS, credentials.source)):
+            if keys is not None:
+                write_credentials_file(self.path / name, keys)
+
+    def remove(self) -> None:
+        """Remove the directory; gone already is fine. Raises OSError."""
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    def _located(self, location: Location, keys: Credentials | None, name: str) -> Location:
+        file = None if keys is None else str(self.path / name)
+        return location.model_copy(update={"credentials_file": file})
+
+
+def create_task_directory(state_directory: Path) -> TaskDirectory:
+    """Make an empty directory for one task, mode 0700. Raises OSError."""
+    return TaskDirectory(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=state_directory)))
+
+
+def clear_state_directory(state_directory: Path) -> None:
+    """Make the directory (mode 0700), and remove what an operator that was killed left. Raises OSError."""
+    state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left in state_directory.glob(f"{_PREFIX}*"):
+        TaskDirectory(left).remove()
+
+
+def build_environment(
+    inherited: Mapping[str, str], task: Task, credentials: TaskCredentials, *, parent_pid: int
+) -> dict[str, str]:
+    """Choose a worker's variables; AWS's own only where a side of the task has no keys of its own."""
+    needs_ambient = credentials.target is None or (task.source is not None and credentials.source is None)
+    chosen = {
+        name: value
+        for name, value in inherited.items()
+        if name in _INHERITED or (needs_ambient and name.startswith("AWS_"))
+    }
+    return {**chosen, PARENT_VARIABLE: str(parent_pid)}

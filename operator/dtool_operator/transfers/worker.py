@@ -1,0 +1,137 @@
+"""The process of a worker, `python -m dtool_operator transfer TASK_FILE`: JSON lines out, an exit code.
+
+Owns signals, exit codes and what goes to the standard streams; what is done is in `task_run`. Loads neither
+kopf nor a Kubernetes client, and botocore only at the first request: a worker starts in under half a second.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import ValidationError
+
+from dtool_operator.planning.task import ErrorLine, Location, Task, WorkerLine
+from dtool_operator.transfers.credentials_file import FileCredentials
+from dtool_operator.transfers.task_run import build_internal_error, run_task
+from dtool_s3.settings import Endpoint, ambient_credentials
+from dtool_s3.store.s3 import S3Store
+
+#: A result line was written.
+EXIT_DONE = 0
+#: An error line was written that says why.
+EXIT_FAILED = 1
+#: The task document cannot be read; the error line says why. Nothing was done.
+EXIT_BAD_TASK = 2
+#: The operator was gone before the work began. Nothing was written, nothing was done.
+EXIT_ORPHANED = 3
+#: SIGTERM or SIGINT: the work was given up and its uploads aborted; no line says so.
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+#: Names the process that the worker must not outlive; unset in a Kubernetes Job.
+PARENT_VARIABLE = "DTOOL_WORKER_PARENT"
+
+_PR_SET_PDEATHSIG = 1
+_MAX_THREADS = 64
+
+
+def run_transfer(task_file: Path, *, output: TextIO) -> int:
+    """Run the task in `task_file`; return one of the exit codes above.
+
+    Ended by a signal it does not return: requests that hang in their threads would hold the process up.
+    """
+    if not _follow_parent():
+        return EXIT_ORPHANED
+    writer = _LineWriter(output)
+    try:
+        task = Task.model_validate_json(task_file.read_bytes())
+    except (OSError, ValidationError) as error:
+        writer.emit(build_internal_error(error))
+        return EXIT_BAD_TASK
+    try:
+        asyncio.run(_run(task, writer.emit))
+    except asyncio.CancelledError:
+        output.flush()
+        os._exit(EXIT_TERMINATED)
+    except Exception as error:  # noqa: BLE001 - the entry point: every failure becomes a line
+        _print_where(error)
+        writer.emit(build_internal_error(error))
+    return EXIT_FAILED if writer.has_failed else EXIT_DONE
+
+
+class _LineWriter:
+    """Writes worker lines as JSON, each at once."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self.has_failed = False
+
+    def emit(self, line: WorkerLine) -> None:
+        """Write one line."""
+        self.has_failed = self.has_failed or isinstance(line, ErrorLine)
+        self._output.write(f"{line.model_dump_json()}\n")
+        self._output.flush()
+
+
+async def _run(task: Task, emit: Callable[[WorkerLine], None]) -> None:
+    _cancel_on_signals()
+    opened: list[S3Store] = []
+
+    def open_store(location: Location) -> S3Store:
+        opened.append(open_location(location, max_concurrency=min(task.concurrency, _MAX_THREADS)))
+        return opened[-1]
+
+    await run_task(task, open_store, emit)
+    for store in opened:
+        await asyncio.to_thread(store.close)
+
+
+def _cancel_on_signals() -> None:
+    """Cancel the current task at the first SIGTERM or SIGINT; a second one must not disturb its clean-up."""
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, lambda: None if this.cancelling() else this.cancel())
+
+
+def open_location(location: Location, *, max_concurrency: int) -> S3Store:
+    """Open the bucket of a location with the keys of its file, or the ambient chain; no I/O yet."""
+    path = location.credentials_file
+    return S3Store(
+        Endpoint(
+            url=location.endpoint,
+            region=location.region,
+            addressing=location.addressing,
+            conditional_writes=location.conditional_writes,
+        ),
+        location.bucket,
+        ambient_credentials if path is None else FileCredentials(Path(path)),
+        max_concurrency=max_concurrency,
+    )
+
+
+def _follow_parent() -> bool:
+    """Ask the kernel to kill this process when its parent ends; False if that has happened already.
+
+    SIGKILL, because nothing may hold it up: a second worker may soon write to the same place. What it leaves
+    half done the next run finds. Source: prctl(2), PR_SET_PDEATHSIG; Linux only.
+    """
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return True
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return parent == str(os.getppid())
+
+
+def _print_where(error: BaseException | None) -> None:
+    """Print where an unforeseen error came from, for the operator's log; its text may hold anything."""
+    while error is not None:
+        lines = [f"{type(error).__name__} was raised at\n", *traceback.format_tb(error.__traceback__)]
+        sys.stderr.writelines(lines)
+        error = error.__cause__

@@ -1,0 +1,82 @@
+"""Runs tasks inside this process, on stores that the test gives; held to the contract of every executor."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from dtool_operator.planning.task import ErrorLine, ProgressLine, ResultLine, Task, WorkerLine
+from dtool_operator.planning.transfer import TransferRecord
+from dtool_operator.transfers.executor import OnChange, TaskCredentials
+from dtool_operator.transfers.ledger import Ledger
+from dtool_operator.transfers.task_run import StoreOpener, build_internal_error, run_task
+
+
+class InlineExecutor:
+    """Implements `transfers.executor.Executor` with asyncio tasks.
+
+    `credentials` holds what each running task was given last, for tests to look at.
+    """
+
+    def __init__(self, open_store: StoreOpener, on_change: OnChange, clock: Callable[[], datetime]) -> None:
+        self._open_store = open_store
+        self._ledger = Ledger(on_change, clock)
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._is_closed = False
+        self.credentials: dict[str, TaskCredentials] = {}
+
+    def record(self, key: str) -> TransferRecord | None:
+        """See the protocol."""
+        return self._ledger.record(key)
+
+    def running(self) -> Mapping[str, int]:
+        """See the protocol."""
+        return self._ledger.running()
+
+    def forget(self, key: str) -> None:
+        """See the protocol. Raises ValueError for a task that runs."""
+        self._ledger.forget(key)
+
+    async def start(self, task: Task, credentials: TaskCredentials) -> None:
+        """See the protocol."""
+        if self._is_closed:
+            raise ValueError("the executor is closed")
+        self._ledger.begin(task)
+        ends: list[ResultLine | ErrorLine] = []
+
+        def emit(line: WorkerLine) -> None:
+            if isinstance(line, ProgressLine):
+                self._ledger.note_progress(task.key, line)
+            else:
+                ends.append(line)
+
+        def settle(run: asyncio.Task[None]) -> None:
+            del self._runs[task.key], self.credentials[task.key]
+            if run.cancelled():
+                return
+            problem = run.exception()
+            self._ledger.finish(task.key, ends[0] if problem is None else build_internal_error(problem))
+
+        self.credentials[task.key] = credentials
+        self._runs[task.key] = asyncio.create_task(run_task(task, self._open_store, emit))
+        self._runs[task.key].add_done_callback(settle)
+
+    async def cancel(self, key: str) -> None:
+        """See the protocol."""
+        run = self._runs.get(key)
+        if run is not None:
+            run.cancel()
+            await asyncio.wait({run})
+        self._ledger.drop(key)
+
+    async def refresh_credentials(self, key: str, credentials: TaskCredentials) -> None:
+        """See the protocol."""
+        if key not in self._runs:
+            return
+        self.credentials[key] = credentials
+        if credentials.version is not None:
+            self._ledger.note_credentials(key, credentials.version)
+
+    async def close(self) -> None:
+        """See the protocol."""
+        self._is_closed = True
+        await asyncio.gather(*(self.cancel(key) for key in list(self._runs)))
