@@ -224,6 +224,15 @@ async def test_a_source_item_that_changes_during_the_copy_is_named(
     assert scene.unfinished_uploads() == 0
 
 
+async def test_another_refusal_to_read_an_item_is_raised_as_it_is() -> None:
+    scene = await make_scene()
+    refusal = RequestRefused("no", code="InvalidRequest")
+    scene.server.faults.append(Fault("get", scene.source_item_key("a.txt"), error=refusal))
+
+    with pytest.raises(RequestRefused, match="no"):
+        await scene.copy(server_side=False)
+
+
 async def test_an_annotation_that_vanishes_during_the_copy_is_named() -> None:
     scene = await make_scene()
     key = scene.origin.annotation_key("project")
@@ -317,6 +326,25 @@ async def test_another_dataset_frozen_at_the_place_during_the_copy_is_left_as_it
         await scene.copy()
 
     assert scene.copied() == foreign
+
+
+async def test_equal_items_frozen_with_another_manifest_during_the_copy_are_another_dataset() -> None:
+    scene, other = await make_scene(), await make_scene()
+    await other.copy()
+    done = other.copied()
+    manifest = done["manifest.json"][0].replace(b"md5sum_hexdigest", b"sha256sum_hexdigest")
+
+    def freeze() -> None:
+        scene.server.write(TARGET, scene.place.manifest_key, manifest)
+        body, metadata = done["dtool"]
+        scene.server.write(TARGET, scene.place.admin_metadata_key, body, metadata=metadata)
+
+    scene.server.faults.append(Fault("list", bucket=TARGET, skip=1, hook=freeze))
+
+    with pytest.raises(ContentDiffers, match="frozen already"):
+        await scene.copy()
+
+    assert scene.copied()["manifest.json"][0] == manifest
 
 
 async def test_an_equal_dataset_frozen_by_somebody_else_during_the_copy_is_the_copy() -> None:

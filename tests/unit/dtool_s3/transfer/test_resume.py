@@ -174,6 +174,22 @@ async def test_the_first_failure_stops_the_other_workers_and_is_raised_alone() -
     assert len([r for r in scene.server.requests if r.operation == "copy"]) < 20
 
 
+async def test_documents_that_are_there_are_not_written_again() -> None:
+    scene = await make_scene(SMALL)
+    scene.server.faults.append(Fault("list", bucket=TARGET, skip=1, error=FATAL))
+    with pytest.raises(StoreFull):
+        await scene.copy()
+    scene.set_etag(SOURCE, scene.origin.readme_key, "an ETag as encryption makes it")
+    scene.server.write(TARGET, scene.place.annotation_key("project"), b"1")
+    scene.server.requests.clear()
+
+    await scene.copy()
+
+    documents = [r.key for r in scene.writes() if r.key.endswith((".yml", "/blue", "project.json"))]
+    assert documents == [scene.place.annotation_key("project")]
+    assert scene.copied() == scene.original()
+
+
 async def test_what_an_upload_of_a_killed_run_left_behind_is_removed() -> None:
     scene = await make_scene(SMALL)
     await scene.target.start_upload(scene.item_key("large.bin"), {})
