@@ -330,13 +330,14 @@ async def test_an_object_that_the_server_will_not_copy_is_streamed() -> None:
 LARGE = DatasetFixture(items={"large.bin": bytes(range(256)) * 10, "a.txt": b"alpha"})
 
 
-async def test_a_large_item_is_streamed_in_parts() -> None:
+@pytest.mark.parametrize(("chunk_bytes", "parts"), [(1000, 3), (1280, 2)])
+async def test_a_large_item_is_streamed_in_parts(chunk_bytes: int, parts: int) -> None:
     scene = await make_scene(LARGE)
 
-    result = await scene.copy(server_side=False, chunk_bytes=1000)
+    result = await scene.copy(server_side=False, chunk_bytes=chunk_bytes)
 
     assert scene.copied() == scene.original()
-    assert len([r for r in scene.server.requests if r.operation == "put_part"]) == 3
+    assert len([r for r in scene.server.requests if r.operation == "put_part"]) == parts
     assert result.verification.evidence == _counts(etag_md5=1, read=1)
     assert scene.unfinished_uploads() == 0
 
