@@ -194,10 +194,11 @@ def test_an_answer_that_says_nothing_is_no_absence(
         bench.broker().has_admin_metadata()
 
 
-def test_the_registered_prefix_counts_not_the_configured_one(bench: Bench) -> None:
-    write(bench, DatasetFixture(prefix="u/bob/"))
+@pytest.mark.parametrize("prefix", ["", "u/bob/"])
+def test_the_registered_prefix_counts_not_the_configured_one(bench: Bench, prefix: str) -> None:
+    write(bench, DatasetFixture(prefix=prefix))
 
-    assert bench.broker().get_readme_key() == f"u/bob/{UUID}/README.yml"
+    assert bench.broker().get_readme_key() == f"{prefix}{UUID}/README.yml"
 
 
 def test_data_under_a_prefix_without_slash_are_found(bench: Bench) -> None:
