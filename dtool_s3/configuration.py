@@ -92,9 +92,7 @@ def open_store(configuration: Configuration) -> Store:
     """Return the S3 store of a configuration; equal configurations share one, and so its connections."""
     ambient = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
     fingerprint = hashlib.sha256(repr(ambient).encode()).hexdigest()
-    return _open_store(
-        configuration.endpoint, configuration.bucket, configuration.credentials, os.getpid(), fingerprint
-    )
+    return _open_store(configuration.endpoint, configuration.bucket, configuration.credentials, fingerprint)
 
 
 @functools.lru_cache(maxsize=_STORES_KEPT)
@@ -102,7 +100,6 @@ def _open_store(
     endpoint: Endpoint,
     bucket: str,
     credentials: CredentialsSource,
-    process_id: int,  # noqa: ARG001 - connections are not shared with a forked parent
     environment: str,  # noqa: ARG001 - the AWS chain reads the environment when a client is made
 ) -> Store:
     from dtool_s3.store.s3 import S3Store  # noqa: PLC0415 - boto3 costs half a second, only if needed

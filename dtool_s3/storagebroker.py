@@ -75,7 +75,12 @@ class S3StorageBroker(TextBroker):
         return cls(base_uri, config_path).list_uris()
 
     def list_uris(self) -> list[str]:
-        """Return the URIs of all datasets in this broker's bucket; unreadable ones are logged, left out."""
+        """Return the URIs of all datasets in this broker's bucket; unreadable ones are logged, left out.
+
+        Raises DatasetMissing for the URI of a dataset: `dtool ls` asks so for one that is not there.
+        """
+        if self.uuid:
+            raise DatasetMissing(f"there is no dataset {self._uri}; its bucket is s3://{self.bucket}")
         catalog = run(list_datasets(self.store, prefixes=("", self._configuration.prefix)))
         for entry in catalog.entries.values():
             if entry.state is EntryState.UNREADABLE:

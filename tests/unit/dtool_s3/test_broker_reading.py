@@ -10,6 +10,7 @@ from dtool_s3.blocking import run
 from dtool_s3.errors import (
     AccessDenied,
     BucketUnreachable,
+    DatasetMissing,
     FrozenDataset,
     ItemMissing,
     NotSupported,
@@ -311,7 +312,7 @@ def test_all_datasets_are_listed_whatever_else_lies_there(
     for key in ("dtool.json", "dtool-readme.txt", "dtools/x", "dtool-4c10766c-c4a9-4a4f-9b5d-0d5f0e1c7a11"):
         server.write(BUCKET, key, b"")
 
-    uris = bench.broker().list_uris()
+    uris = S3StorageBroker(f"s3://{BUCKET}", store=bench.store).list_uris()
 
     assert sorted(uris) == [f"s3://{BUCKET}/{UUID}", f"s3://{BUCKET}/{proto.uuid}"]
     assert broken.uuid in caplog.text
@@ -322,6 +323,13 @@ def test_a_bucket_that_cannot_be_listed_is_an_error(server: MemoryServer) -> Non
 
     with pytest.raises(AccessDenied):
         S3StorageBroker(f"s3://{BUCKET}", store=server.store(BUCKET)).list_uris()
+
+
+def test_a_dataset_is_no_place_to_list(server: MemoryServer, bench: Bench) -> None:
+    with pytest.raises(DatasetMissing):
+        bench.broker().list_uris()
+
+    assert server.requests == []
 
 
 def test_publishing_is_not_there_yet() -> None:

@@ -1,6 +1,8 @@
 """dtool's variables: environment over file, the trio or nothing, prefixes end in a slash."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,11 @@ def test_a_configuration_may_be_given_in_python() -> None:
     configuration = given_configuration(BUCKET, "u/a/", Path("/scratch"))
 
     assert (configuration.check_prefix(), configuration.cache_directory) == ("u/a/", Path("/scratch"))
+
+
+def test_the_broker_loads_no_client_before_its_first_request() -> None:
+    code = "import sys, dtool_s3.storagebroker; print(sorted({'boto3', 'botocore'} & set(sys.modules)))"
+
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert printed.strip() == "[]"
