@@ -66,7 +66,7 @@ class NotFound(StorageError):
 class BucketNotFound(StorageError):
     """The bucket does not exist."""
 
-    reason = "BucketUnreachable"
+    reason = "BucketNotFound"
 
 
 class AccessDenied(StorageError):

@@ -107,9 +107,12 @@ class Play:
     async def settle(self, *, within: float = QUIET_SECONDS) -> None:
         """Wait until nothing is queued, looked at or transferred, and no look is due within a second."""
         deadline = asyncio.get_running_loop().time() + within
-        while not self.operator.is_quiet(timedelta(seconds=1)):
+        quiet = 0
+        # an end is told through the event loop: one quiet moment may lie between a worker's and a look's
+        while quiet < 3:
+            quiet = quiet + 1 if self.operator.is_quiet(timedelta(seconds=1)) else 0
             assert asyncio.get_running_loop().time() < deadline, "the operator does not come to rest"
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.003)
 
     # ---- what is there -------------------------------------------------------------------------------
 

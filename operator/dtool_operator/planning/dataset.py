@@ -165,6 +165,11 @@ def _refuse(seen: ObservedDataset, target: Target | None, refusal: Refusal) -> D
     return _finish(seen, actions, target, verdict, look_again=look_again)
 
 
+def plan_failure(seen: ObservedDataset, refusal: Refusal) -> DatasetPlan:
+    """Say what went wrong when a plan was carried out; nothing more is done before the next look."""
+    return _finish(seen, [], None, Refused(refusal), look_again=Backoff())
+
+
 def _watch_frozen(seen: ObservedDataset, target: Target) -> DatasetPlan:
     """Compare a frozen dataset with what S3 says of it; never touch it."""
     later = spread_interval(seen.policy.resync, key=seen.dataset.uid)

@@ -18,7 +18,7 @@ from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.reasons import Reason, find_reason
 from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
 from dtool_operator.names import DATASET_KIND, DATASET_PLURAL, FINALIZER, LABEL_UUID
-from dtool_operator.planning.dataset import DatasetPlan, find_places, plan_dataset
+from dtool_operator.planning.dataset import DatasetPlan, find_places, plan_dataset, plan_failure
 from dtool_operator.planning.observed import ObservedDataset, Policy, Refusal, Slots, StorageView
 from dtool_operator.planning.placement import SourcePlace, Target
 from dtool_operator.planning.plan import (
@@ -81,8 +81,15 @@ class DatasetReconciler:
         """Look once; return the plan and when to look again."""
         seen = await self.observe(dataset)
         plan = plan_dataset(seen)
-        for action in plan.actions:
-            dataset = await self._apply(dataset, action)
+        try:
+            for action in plan.actions:
+                dataset = await self._apply(dataset, action)
+        except DtoolS3Error as error:
+            plan = plan_failure(seen, Refusal(*explain(error)))
+        except (Gone, Conflict, ApiFailure):
+            raise
+        except OperatorError as error:
+            plan = plan_failure(seen, _refusal(error))
         pause = await self._report(dataset, plan.status)
         return plan, plan.look_again if pause is None else pause
 
@@ -133,7 +140,7 @@ class DatasetReconciler:
         except (Gone, Conflict, ApiFailure):
             raise
         except OperatorError as error:
-            view = Refusal(find_reason(error.reason, Reason.INTERNAL_ERROR), error.message)
+            view = _refusal(error)
         self._looks[seen.dataset.uid] = _Look(seen.now, target, view)
         return view
 
@@ -241,6 +248,10 @@ class DatasetReconciler:
         if answer is not None:
             self._world.put(DATASET_PLURAL, answer)
         return None
+
+
+def _refusal(error: OperatorError) -> Refusal:
+    return Refusal(find_reason(error.reason, Reason.INTERNAL_ERROR), error.message)
 
 
 def _ref(dataset: DtoolDataset) -> ObjectRef:

@@ -171,7 +171,7 @@ class Operator:
             outcome = Outcome((), Backoff(), f"conflict: {error.message}")
         except (OperatorError, DtoolS3Error) as error:
             outcome = Outcome((), Backoff(), f"failed: {error}")
-        except Exception:
+        except Exception:  # noqa: BLE001
             # the last line of defence: one object's trouble must not end the operator
             _LOG.exception("reconcile_crashed", extra={"plural": key.plural, "uid": key.uid})
             outcome = Outcome((), Backoff(), "crashed")
