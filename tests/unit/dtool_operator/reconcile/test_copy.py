@@ -202,7 +202,7 @@ async def test_a_namespace_that_was_created_again_does_not_own_the_prefix(play: 
 async def test_suspending_cancels_and_resuming_copies_only_what_is_missing(play: Play) -> None:
     await play.store_dataset()
     hold = asyncio.Event()
-    last = TARGET.item_key(sorted(item_identifier(relpath) for relpath in ITEMS)[-1])
+    last = TARGET.item_key(max(item_identifier(relpath) for relpath in ITEMS))
     play.server.faults.append(Fault(operation="copy", key=last, hold=hold))
     play.dataset("alice", "raw", source=SOURCE)
     await _until(lambda: sum(r.operation == "head" for r in play.server.requests) >= len(ITEMS) - 1)
