@@ -1,10 +1,12 @@
 """Whole copies in memory: what arrives, with which evidence, read with whose credentials."""
 
+import asyncio
 from collections import Counter
 
 import pytest
 
 from dtool_s3.layout import MAX_RELPATH_BYTES, encode_handle, item_identifier, item_metadata
+from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
 from dtool_s3.transfer.engine import CopyRequest, copy_dataset
 from dtool_s3.transfer.plan import Evidence
@@ -174,6 +176,16 @@ async def test_items_get_the_headers_that_upstream_reads(era: str, server_side: 
     assert result.verification.is_proven
 
 
+async def test_an_old_source_costs_one_copy_for_each_item_too() -> None:
+    scene = await make_scene()
+    _age(scene, "0.13, raw handles")
+
+    await scene.copy()
+
+    counted = Counter(r.operation for r in scene.server.requests)
+    assert (counted["copy"], counted["head"]) == (len(ITEMS), len(ITEMS))
+
+
 async def test_headers_of_items_that_are_there_already_are_repaired_without_a_second_copy() -> None:
     scene = await make_scene()
     scene.server.write(TARGET, scene.item_key("a.txt"), b"alpha", metadata={"handle": "a.txt"})
@@ -262,6 +274,22 @@ async def test_an_item_of_the_right_size_at_the_place_is_read_and_kept_if_it_is_
 
     assert result.verification.evidence == _counts(etag_md5=2, read=1)
     assert result.moved == len(ITEMS) - 1
+
+
+async def test_sameness_is_no_evidence_for_what_no_server_side_copy_made() -> None:
+    scene = await make_scene(DatasetFixture(items={"a.txt": b"alpha"}))
+    key = scene.item_key("a.txt")
+    await _in_parts(scene, SOURCE, scene.source_item_key("a.txt"), "a.txt", 2)
+    scene.server.write(TARGET, key, b"alpha")
+
+    async def replace() -> None:
+        await _in_parts(scene, TARGET, key, "a.txt", 2)
+
+    scene.server.faults.append(Fault("head", key, hook=replace))
+
+    result = await scene.copy(server_side=False)
+
+    assert result.verification.evidence == _counts(read=1)
 
 
 @MODES
@@ -357,6 +385,22 @@ async def test_items_above_a_megabyte_take_turns_and_all_arrive() -> None:
 
     assert (await scene.copy(server_side=False)).moved == 9
     assert scene.copied() == scene.original()
+
+
+async def test_no_more_than_seven_items_above_a_megabyte_are_in_memory_at_once() -> None:
+    items = {f"{n}.bin": bytes([n]) * (1024 * 1024 + 1) for n in range(9)}
+    scene = await make_scene(DatasetFixture(items=items))
+    gate = asyncio.Event()
+    scene.server.faults.append(Fault("get", f"{scene.origin.data_prefix}*", times=None, hold=gate))
+
+    copying = asyncio.create_task(scene.copy(server_side=False))
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    reading = [r for r in scene.server.requests if r.key.startswith(scene.origin.data_prefix)]
+    gate.set()
+    await copying
+
+    assert len(reading) == 7
 
 
 # --- progress ------------------------------------------------------------------------------------------

@@ -217,8 +217,11 @@ async def test_a_source_item_that_changes_during_the_copy_is_named(
     pattern = scene.item_key(relpath) if server_side else key
     scene.server.faults.append(Fault(operation, pattern, hook=change))
 
-    with pytest.raises(ItemMissing if is_gone else SourceDamaged, match=relpath):
+    said = {"copy": "changed during", "get": "more bytes than", "stream": "has 5000 bytes"}[operation]
+    with pytest.raises(ItemMissing if is_gone else SourceDamaged, match=relpath) as caught:
         await scene.copy(server_side=server_side, chunk_bytes=1000)
+
+    assert ("vanished from the source" if is_gone else said) in str(caught.value)
 
     assert not scene.is_frozen()
     assert scene.unfinished_uploads() == 0
@@ -370,6 +373,7 @@ async def test_an_equal_dataset_frozen_by_somebody_else_during_the_copy_is_the_c
     [
         ("head", 0, None),
         ("head", 0, b"omega"),
+        ("copy", 1, b"omega"),
         ("head", 1, b"omega"),
         ("stream", 0, None),
         ("stream", 0, b"omega"),

@@ -187,6 +187,9 @@ async def test_documents_that_are_there_are_not_written_again() -> None:
 
     documents = [r.key for r in scene.writes() if r.key.endswith((".yml", "/blue", "project.json"))]
     assert documents == [scene.place.annotation_key("project")]
+    read = [r.key for r in scene.server.requests if r.bucket == SOURCE and r.operation == "get"]
+    assert scene.origin.tag_key("blue") not in read
+    assert [r.key for r in scene.writes()].count(scene.place.admin_metadata_key) == 1
     assert scene.copied() == scene.original()
 
 
