@@ -170,7 +170,6 @@ FULL_STATUS = {
             "namespaces_omitted": 1,
             "violations": [Violation(uuid="u" * 500, prefix="", reason=Reason.OUTSIDE_ANY_PREFIX)] * 20,
             "violations_count": 21,
-            "listed_at": MOMENT,
             "last_handled_reconcile_at": "now\n" * 500,
         }
     ),

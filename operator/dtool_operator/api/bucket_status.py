@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from dtool_operator.api.conditions import Condition
-from dtool_operator.api.schema import Count, LongText, ShortText, StatusModel, Timestamp
+from dtool_operator.api.schema import Count, LongText, ShortText, StatusModel
 
 
 class DatasetCounts(StatusModel):
@@ -85,9 +85,6 @@ class DtoolBucketStatus(StatusModel):
 
     violations_count: Count | None = None
     """How many there are in all."""
-
-    listed_at: Timestamp | None = None
-    """When the last complete listing ended."""
 
     last_handled_reconcile_at: ShortText | None = None
     """Value of the annotation dtool.dev/reconcileRequestedAt that was acted on last."""
