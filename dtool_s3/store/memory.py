@@ -242,7 +242,7 @@ class MemoryStore:
             if held.etag != source.etag:
                 message = f"{source_bucket}/{source.key} has another ETag"
                 raise PreconditionFailed(message, code="PreconditionFailed")
-            if len(held.body) > server.max_copy_bytes:
+            if source.size_bytes > server.max_copy_bytes:
                 raise NotSupported(f"{source_bucket}/{source.key} is too large to copy in one request")
             etag = plain_etag(held.body) if server.copies_as_plain else held.etag
             copied = held.metadata if metadata is None else metadata

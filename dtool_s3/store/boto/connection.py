@@ -8,6 +8,7 @@ here translated.
 import asyncio
 import os
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ class Connection:
         try:
             return act()
         except client.FAILURES as error:
+            _release(error)
             raise client.translate(error, what, self.endpoint) from error
 
     def _client(self, clients: _Clients, timeout: int) -> Client:
@@ -155,3 +157,14 @@ class Connection:
                 return False
             self._clients = _Clients(credentials, {})
             return True
+
+
+def _release(error: BaseException | None) -> None:
+    """Empty the frames of a failure and of what caused it.
+
+    Inside urllib3 they refer to each other in a circle, and would hold the request's body and its socket
+    until the garbage collector comes by.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
