@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sandbox.errors import BuildError, PrerequisiteError
 from sandbox.go_toolchain import find_go
+from sandbox.process import tied_command
 
 Say = Callable[[str], None]
 
@@ -108,7 +109,7 @@ def _build(binary: Path, say: Say) -> None:
     try:
         with (
             log.open("w") as output,
-            subprocess.Popen(command, cwd=SOURCES, env=environment, stderr=output) as build,
+            subprocess.Popen(tied_command(command), cwd=SOURCES, env=environment, stderr=output) as build,
         ):
             _follow(build, log, started, say)
         if build.returncode != 0:

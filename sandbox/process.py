@@ -77,7 +77,7 @@ def start_process(
 
     `argv[0]` is an absolute path. A tied process is killed when this one ends, by whatever cause.
     """
-    launched = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *argv] if tied else list(argv)
+    launched = tied_command(argv) if tied else list(argv)
     log = os.open(directory / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         pid = os.posix_spawn(
@@ -97,6 +97,11 @@ def start_process(
     process = Process(name, pid, _started_ticks(pid) or 0, directory, tuple(argv), tied)
     _save(process)
     return process
+
+
+def tied_command(argv: Sequence[str]) -> list[str]:
+    """Compose the command line of a program that is killed when this process ends, by whatever cause."""
+    return [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *argv]
 
 
 def load_process(directory: Path, name: str) -> Process | None:

@@ -16,7 +16,8 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004
+from botocore.session import Session
 
 from sandbox.binaries import find_script
 from sandbox.errors import SandboxError
@@ -75,7 +76,7 @@ class ObjectStore:
     def client(self, identity: Identity | None = None) -> Any:  # boto3 makes the class as it runs
         """Make a boto3 client, the administrator's unless told otherwise, that tries everything once."""
         who = identity or self.identity(ADMIN)
-        return boto3.client(
+        return _isolated_session().client(
             "s3",
             endpoint_url=self.endpoint,
             region_name=REGION,
@@ -152,7 +153,7 @@ class ObjectStore:
         try:
             self.create_bucket(PROBE)
             self.client().put_object(Bucket=PROBE, Key="probe", Body=b"ready?")
-        except (BotoCoreError, ClientError):
+        except (ClientError, ConnectionError, HTTPClientError):
             return False
         return True
 
@@ -208,6 +209,17 @@ def _start(directory: Path, weed: Path, tied: bool) -> ObjectStore:
         store.stop()
         raise
     return store
+
+
+@functools.cache
+def _isolated_session() -> Any:
+    """Make a boto3 session that knows nothing of the user's profiles and configuration files."""
+    variables = {
+        "profile": (None, None, None, None),
+        "config_file": (None, None, os.devnull, None),
+        "credentials_file": (None, None, os.devnull, None),
+    }
+    return boto3.Session(botocore_session=Session(session_vars=variables))
 
 
 def _environment() -> dict[str, str]:
