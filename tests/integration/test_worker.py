@@ -1,0 +1,281 @@
+"""The worker's process, as the operator starts it: exit codes, signals, what it loads, what it shows."""
+
+import asyncio
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dtool_operator.planning.task import Location, Task, TaskKind
+from dtool_operator.planning.transfer import TransferRecord, TransferState
+from dtool_operator.transfers.credentials_file import write_credentials_file
+from dtool_operator.transfers.executor import TaskCredentials
+from dtool_operator.transfers.process import WORKER_COMMAND, ProcessExecutor
+from dtool_operator.transfers.worker import (
+    EXIT_BAD_TASK,
+    EXIT_FAILED,
+    EXIT_ORPHANED,
+    EXIT_TERMINATED,
+    PARENT_VARIABLE,
+)
+from dtool_s3.settings import Credentials, Secret
+from sandbox.seaweedfs import ADMIN, ObjectStore
+from tests.support.datasets import UUID
+from tests.support.eventually import eventually, eventually_async
+
+PREFIX = "u/alice/"
+SECRET = "s3cr3t-k3y-of-alice"
+#: An operator that was given a task which never ends, and does nothing else.
+OPERATOR = """
+import asyncio, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from dtool_operator.planning.task import Task
+from dtool_operator.transfers.executor import TaskCredentials
+from dtool_operator.transfers.process import ProcessExecutor
+from dtool_s3.settings import Credentials, Secret
+
+async def main():
+    executor = ProcessExecutor(Path(sys.argv[1]), on_change=print, clock=lambda: datetime.now(UTC))
+    task = Task.model_validate_json(sys.argv[2])
+    await executor.start(task, TaskCredentials(Credentials("AK", Secret("sk"))))
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(30)
+        yield listening
+
+
+def _task(endpoint: str, *, bucket: str = "lab", kind: TaskKind = TaskKind.VERIFY) -> Task:
+    return Task(
+        kind=kind,
+        key="uid-1",
+        namespace="alice",
+        fingerprint="f",
+        uuid=UUID,
+        target=Location(bucket=bucket, prefix=PREFIX, endpoint=endpoint, region="us-east-1"),
+        bucket_key="dtool-system/lab",
+    )
+
+
+def _stuck_task(silent: socket.socket) -> Task:
+    return _task(f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+
+def _write(directory: Path, task: Task) -> Path:
+    """Write task document and keys as the executor does."""
+    keys = directory / "keys.json"
+    write_credentials_file(keys, Credentials("AK", Secret(SECRET)))
+    target = task.target.model_copy(update={"credentials_file": str(keys)})
+    file = directory / "task.json"
+    file.write_text(task.model_copy(update={"target": target}).model_dump_json())
+    return file
+
+
+def _start(file: Path, **variables: str) -> subprocess.Popen[str]:
+    environment = {"PATH": os.environ["PATH"], **variables}
+    return subprocess.Popen(
+        [*WORKER_COMMAND, str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def _wait(worker: subprocess.Popen[str]) -> tuple[int, list[dict[str, object]], str]:
+    output, errors = worker.communicate(timeout=60)
+    return worker.returncode, [json.loads(line) for line in output.splitlines()], errors
+
+
+def _wait_until_asked(silent: socket.socket) -> socket.socket:
+    """Return once the worker waits for an answer that never comes."""
+    connection, _ = silent.accept()
+    connection.settimeout(30)
+    assert connection.recv(1)
+    return connection
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize("text", [None, "", "no JSON", "{}", f'{{"kind": "{SECRET}"}}'])
+def test_a_task_that_cannot_be_read_is_said_and_has_its_own_exit_code(
+    tmp_path: Path, text: str | None
+) -> None:
+    file = tmp_path / "task.json"
+    if text is not None:
+        file.write_text(text)
+
+    code, lines, errors = _wait(_start(file))
+
+    assert code == EXIT_BAD_TASK
+    assert [line["reason"] for line in lines] == ["InternalError"]
+    assert SECRET not in f"{lines}{errors}"
+
+
+def test_a_failure_is_one_error_line_and_shows_no_keys(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+    code, lines, errors = _wait(_start(_write(tmp_path, _task(endpoint))))
+
+    assert code == EXIT_FAILED
+    assert (lines[-1]["type"], lines[-1]["reason"]) == ("error", "BucketUnreachable")
+    assert SECRET not in f"{lines}{errors}"
+    assert "Traceback" not in errors
+
+
+def test_a_worker_of_an_operator_that_is_gone_does_nothing(tmp_path: Path, silent: socket.socket) -> None:
+    file = _write(tmp_path, _stuck_task(silent))
+
+    code, lines, _ = _wait(_start(file, **{PARENT_VARIABLE: "1"}))
+
+    assert (code, lines) == (EXIT_ORPHANED, [])
+
+
+def test_sigterm_ends_a_worker_at_once_although_a_request_hangs(
+    tmp_path: Path, silent: socket.socket
+) -> None:
+    worker = _start(_write(tmp_path, _stuck_task(silent)))
+    with _wait_until_asked(silent):
+        worker.send_signal(signal.SIGTERM)
+
+        code, lines, errors = _wait(worker)
+
+    assert code == EXIT_TERMINATED
+    assert [line["type"] for line in lines] == ["progress"]
+    assert not errors
+
+
+def test_a_worker_loads_neither_the_informer_nor_a_client_before_it_is_needed() -> None:
+    script = (
+        "import sys\nimport dtool_operator.transfers.worker\n"
+        "print([name for name in ('kopf', 'kubernetes', 'boto3', 'botocore') if name in sys.modules])"
+    )
+
+    printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+    assert printed.stdout == "[]\n"
+
+
+def test_a_worker_dies_with_its_operator(tmp_path: Path, silent: socket.socket) -> None:
+    arguments = [str(tmp_path / "state"), _stuck_task(silent).model_dump_json()]
+    operator = subprocess.Popen([sys.executable, "-c", OPERATOR, *arguments])
+    try:
+        with _wait_until_asked(silent):
+            children = Path(f"/proc/{operator.pid}/task/{operator.pid}/children").read_text().split()
+            (worker,) = map(int, children)
+            assert _is_alive(worker)
+
+            operator.kill()
+            operator.wait()
+
+            def gone() -> None:
+                assert not _is_alive(worker)
+
+            eventually(gone, within=10)
+    finally:
+        operator.kill()
+        operator.wait()
+
+
+@pytest.fixture
+async def executor(tmp_path: Path) -> AsyncIterator[ProcessExecutor]:
+    executor = ProcessExecutor(tmp_path, on_change=lambda _: None, clock=lambda: datetime.now(UTC))
+    yield executor
+    await executor.close()
+
+
+async def _ended(executor: ProcessExecutor) -> TransferRecord:
+    async def check() -> TransferRecord:
+        record = executor.record("uid-1")
+        assert record is not None
+        assert record.state is not TransferState.RUNNING
+        return record
+
+    return await eventually_async(check, within=60)
+
+
+async def test_cancelling_is_quick_although_a_request_hangs(
+    executor: ProcessExecutor, silent: socket.socket
+) -> None:
+    await executor.start(_stuck_task(silent), TaskCredentials(Credentials("AK", Secret(SECRET))))
+    connection = await asyncio.to_thread(_wait_until_asked, silent)
+    with connection:
+        await asyncio.wait_for(executor.cancel("uid-1"), timeout=5)
+
+    assert executor.record("uid-1") is None
+
+
+async def test_rejected_keys_end_in_their_reason_and_show_nowhere(
+    executor: ProcessExecutor, object_store: ObjectStore, bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = Credentials(object_store.identity(ADMIN).access_key, Secret(SECRET))
+
+    await executor.start(_task(object_store.endpoint, bucket=bucket_name), TaskCredentials(wrong))
+
+    record = await _ended(executor)
+    assert record.error is not None
+    assert record.error.reason == "CredentialsRejected"
+    assert SECRET not in repr(record)
+    assert SECRET not in "".join(repr(vars(entry)) for entry in caplog.records)
+
+
+def _answer(listening: socket.socket, status: str, code: str) -> str:
+    """Take one connection, answer its request, return the request's head."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.settimeout(30)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(64 * 1024)
+        body = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+        lines = (f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", "", body)
+        connection.sendall("\r\n".join(lines).encode())
+    return head.decode()
+
+
+async def test_keys_replaced_during_the_work_are_used_once_the_old_ones_are_refused(
+    executor: ProcessExecutor, silent: socket.socket
+) -> None:
+    old, new = (Credentials(name, Secret(SECRET)) for name in ("OLD", "NEW"))
+    await executor.start(_stuck_task(silent), TaskCredentials(old))
+
+    # the first connection waits in the queue of the port until it is taken below: its request is signed
+    await asyncio.to_thread(_wait_until_queued, silent)
+    await executor.refresh_credentials("uid-1", TaskCredentials(new, version="2"))
+    first = await asyncio.to_thread(_answer, silent, "403 Forbidden", "InvalidAccessKeyId")
+    second = await asyncio.to_thread(_answer, silent, "404 Not Found", "NoSuchKey")
+
+    assert "Credential=OLD/" in first
+    assert "Credential=NEW/" in second
+    record = await _ended(executor)
+    assert record.error is not None
+    assert record.error.reason == "DatasetMissing"
+    assert record.task.credentials_version == "2"
+
+
+def _wait_until_queued(listening: socket.socket) -> None:
+    readable, _, _ = select.select([listening], [], [], 30)
+    assert readable
