@@ -1,4 +1,4 @@
-"""The operator without kopf: takes watch events in, runs the queue, owns start, stop and pruning.
+"""The operator without kopf: takes watch events in, runs the queue, owns start and stop.
 
 event -> world -> queue -> reconciler (observe, plan, apply, report) -> queue again
 """
@@ -106,7 +106,6 @@ class Operator:
         """Start the workers; they wait for the watch to be synced."""
         self.world.cluster_uid = await self._cluster.read_cluster_uid()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
-        self._tasks.append(asyncio.create_task(self._prune()))
 
     async def stop(self) -> None:
         """End workers and transfers, close connections; copies resume at the next start."""
@@ -138,25 +137,6 @@ class Operator:
                 self.queue.done(key, look_again)
                 if look_again is None and self._is_gone(key):
                     self.queue.forget(key)
-
-    async def _prune(self) -> None:
-        """Drop objects whose deletion the watch missed."""
-        await self._synced.wait()
-        while True:
-            await asyncio.sleep(self._policy.resync.total_seconds())
-            for plural in (BUCKET_PLURAL, DATASET_PLURAL):
-                try:
-                    await self.prune(plural)
-                except OperatorError as error:
-                    _LOG.warning("prune_failed", extra={"plural": plural, "why": error.message})
-
-    async def prune(self, plural: str) -> None:
-        """Compare the cache with a list of what exists."""
-        known = self.world.uids(plural)
-        existing = await self._cluster.list_metadata(plural)
-        for uid in set(known) - existing.keys():
-            for key in self.world.remove(plural, uid):
-                self.queue.add(key)
 
     # ---- one look ----------------------------------------------------------------------------------
 

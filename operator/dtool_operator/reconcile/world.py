@@ -68,10 +68,6 @@ class World:
         found = (self._datasets[uid] for uid in uids)
         return tuple(one for one in found if isinstance(one, DtoolDataset))
 
-    def uids(self, plural: str) -> tuple[str, ...]:
-        """Return the uids of all known objects of a kind."""
-        return tuple(self._datasets if plural == DATASET_PLURAL else self._buckets)
-
     def view(self) -> ClusterView:
         """Return a frozen picture of buckets and namespaces."""
         if self._view is None:
