@@ -1,0 +1,122 @@
+"""Whether a bucket can be worked with: owns the probe object and what a store must do with it (rule 7).
+
+Reads, writes and deletes nothing but one small object of a random name under a prefix that the caller owns.
+"""
+
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dtool_s3.errors import BucketUnreachable, NotFound, NotSupported, PreconditionFailed, StorageError
+from dtool_s3.settings import ConditionalWrites
+from dtool_s3.store.protocol import IF_ABSENT, Precondition, Store, if_match
+
+PROBE_NAME = ".dtool-selftest-"
+_MAX_READ_BYTES = 64 * 1024
+#: ETag of no object: the MD5 of nothing that anybody wrote.
+_WRONG_ETAG = "0" * 32
+
+
+class Probe(StrEnum):
+    """One thing that was tried and went as it should."""
+
+    HEAD = "HEAD"
+    LIST = "list"
+    PUT = "put"
+    GET = "get"
+    IF_NONE_MATCH = "If-None-Match"
+    IF_MATCH = "If-Match"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestResult:
+    """What was tried with success; `ignored` are the conditions that a best-effort store did not keep."""
+
+    passed: tuple[Probe, ...]
+    ignored: tuple[Probe, ...] = ()
+
+    @property
+    def has_written(self) -> bool:
+        """Whether writing was tried."""
+        return Probe.PUT in self.passed
+
+    def __str__(self) -> str:
+        """Return one sentence for people."""
+        tried = f"Tried with success: {', '.join(self.passed)}."
+        if not self.ignored:
+            return tried
+        conditions = " and ".join(self.ignored)
+        return f"{tried} The store ignores {conditions}: of two writers at one moment the later one wins."
+
+
+async def check_store(
+    store: Store, *, prefix: str | None, conditional_writes: ConditionalWrites
+) -> SelfTestResult:
+    """Try the bucket: HEAD and list; with `prefix` also put, get and compare, conditional puts, delete.
+
+    `prefix` must be the caller's own (rule 4); None for a bucket that is not, or not yet, written to.
+
+    Raises a StorageError that says what is wrong: NotSupported for a store that gives back other bytes than
+    it was given, or ignores conditions although they are `Required`.
+    """
+    await store.check_bucket()
+    await store.list("", limit=1)
+    passed = (Probe.HEAD, Probe.LIST)
+    if prefix is None:
+        return SelfTestResult(passed)
+    key = f"{prefix}{PROBE_NAME}{secrets.token_hex(8)}"
+    try:
+        ignored = await _try_writing(store, key, conditional_writes)
+    except BaseException:
+        with suppress(StorageError):  # the failure before it says what is wrong
+            await store.delete(key)
+        raise
+    await store.delete(key)
+    tried = (Probe.PUT, Probe.GET, Probe.IF_NONE_MATCH, Probe.IF_MATCH, Probe.DELETE)
+    return SelfTestResult(passed + tuple(probe for probe in tried if probe not in ignored), ignored)
+
+
+async def _try_writing(store: Store, key: str, conditional_writes: ConditionalWrites) -> tuple[Probe, ...]:
+    """Write the probe, read it, try to overwrite it; return the conditions that were ignored."""
+    body = f"dtool self-test {secrets.token_hex(32)}\n".encode()
+    await store.put(key, body)
+    await _compare(store, key, body)
+    conditions = {Probe.IF_NONE_MATCH: IF_ABSENT, Probe.IF_MATCH: if_match(_WRONG_ETAG)}
+    ignored = tuple([p for p, condition in conditions.items() if not await _refuses(store, key, condition)])
+    if ignored and conditional_writes is ConditionalWrites.REQUIRED:
+        raise NotSupported(
+            f"the store overwrites objects in spite of {' and '.join(ignored)}: two writers could destroy "
+            "each other's datasets; conditionalWrites: BestEffort accepts that"
+        )
+    return ignored
+
+
+async def _compare(store: Store, key: str, body: bytes) -> None:
+    """Read the probe. Raises NotSupported for other bytes, BucketUnreachable where it is not there."""
+    try:
+        found = (await store.get(key, max_bytes=_MAX_READ_BYTES)).body
+    except NotFound as error:
+        raise BucketUnreachable(
+            f"{key!r} was written to bucket {store.bucket!r} and is not there: check endpoint and addressing",
+            code=error.code,
+        ) from error
+    if found == body:
+        return
+    why = "its bytes changed"
+    if body in found:
+        why = "it keeps the framing of upload checksums (aws-chunked) inside objects"
+    raise NotSupported(
+        f"the store gave back {len(found)} bytes for {len(body)} written: {why}; it cannot hold datasets",
+        code="BadDigest",
+    )
+
+
+async def _refuses(store: Store, key: str, condition: Precondition) -> bool:
+    """Tell whether the store refuses a write whose condition does not hold."""
+    try:
+        await store.put(key, b"this write must be refused\n", precondition=condition)
+    except PreconditionFailed:
+        return True
+    return False
