@@ -316,6 +316,9 @@ class ClusterContract:
         mine = {body["metadata"]["uid"]: version(body) for body in (first, second)}
         assert mine.items() <= listed.items()
 
+    async def test_a_list_of_nothing_is_empty(self, stage: Stage) -> None:
+        assert await stage.cluster.list_metadata(BUCKET_PLURAL) == {}
+
     async def test_an_event_is_seen_with_its_object(self, stage: Stage) -> None:
         ref = build_ref(stage.create("raw", SPEC))
 

@@ -188,7 +188,7 @@ class KubernetesCluster:
         found: dict[str, str] = {}
         while True:
             page = await self._connection.read(path, query=query, accept=_METADATA_LIST)
-            for item in page["items"]:
+            for item in page["items"] or ():  # null if there are none
                 found[item["metadata"]["uid"]] = item["metadata"]["resourceVersion"]
             if not (rest := page["metadata"].get("continue")):
                 return found

@@ -31,6 +31,10 @@ class Refused(ApiFailure):
         self.cause = cause
 
 
+class NotConfigured(ApiFailure):
+    """Nothing says where the API server is, or what says it cannot be read."""
+
+
 class Connection:
     """The API server of KUBECONFIG or, without it, of the cluster this process runs in.
 
@@ -132,11 +136,12 @@ class Connection:
 
 
 async def _configure(configuration: "Configuration", environment: Mapping[str, str]) -> None:
-    """Read where the API server is and who we are; raises ApiFailure if that is nowhere to be read.
+    """Read where the API server is and who we are; raises NotConfigured if that is nowhere to be read.
 
     Never the user's default kubeconfig: whoever means that cluster says so.
     """
     from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config  # noqa: PLC0415
+    from yaml import YAMLError  # noqa: PLC0415
 
     kubeconfig = environment.get("KUBECONFIG")
     try:
@@ -146,11 +151,11 @@ async def _configure(configuration: "Configuration", environment: Mapping[str, s
             )
         else:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError, ValueError, TypeError) as error:
+    except (ConfigException, YAMLError, OSError, ValueError, TypeError) as error:
         where = (
             f"KUBECONFIG={kubeconfig}" if kubeconfig else "the ServiceAccount of a Pod (or set KUBECONFIG)"
         )
-        raise ApiFailure(f"cannot read how to reach the API server from {where}: {error}") from error
+        raise NotConfigured(f"cannot read how to reach the API server from {where}: {error}") from error
 
 
 def _parse(answer: bytes) -> dict[str, Any]:

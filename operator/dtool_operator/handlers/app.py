@@ -1,0 +1,152 @@
+"""From start to end of the operator's process: probes, CRDs, watches, stop. The only place that runs kopf.
+
+Owns the order of things and nothing of what the operator does.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from datetime import timedelta
+from typing import Any, Final
+
+import kopf
+
+from dtool_operator.adapters.cluster import Cluster
+from dtool_operator.adapters.connection import NotConfigured
+from dtool_operator.errors import ApiFailure
+from dtool_operator.handlers.health import HealthServer
+from dtool_operator.handlers.informer import LOGIN_LIFETIME, build_registry, build_settings
+from dtool_operator.handlers.sink import Operator
+from dtool_operator.handlers.watch import Watch, WatchKeeper
+from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
+from dtool_operator.settings import Settings
+
+_KINDS: Final = frozenset({BUCKET_PLURAL, DATASET_PLURAL})
+_RETRY: Final = timedelta(seconds=2)
+
+_LOG = logging.getLogger(__name__)
+
+
+class OperatorProcess:
+    """One run of the operator. `stop` ends it in order, as SIGTERM and SIGINT do."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        operator: Operator,
+        *,
+        login_lifetime: timedelta = LOGIN_LIFETIME,
+    ) -> None:
+        self.stop = asyncio.Event()
+        self._cluster = cluster
+        self._operator = operator
+        self._login_lifetime = login_lifetime
+        self._watch = Watch(operator)
+        self._keeper = WatchKeeper(self._watch, operator, cluster, interval=settings.resync_interval)
+        self._keeping: asyncio.Task[None] | None = None
+        self._is_started = False
+        self._failure: BaseException | None = None
+        self.health = HealthServer(
+            host=settings.health_host,
+            port=settings.health_port,
+            find_problem=self.find_problem,
+            find_obstacle=self.find_obstacle,
+        )
+
+    async def run(self) -> None:
+        """Work until told to stop.
+
+        Raises what ends the operator for a reason of its own: OSError (the port of the probes is taken),
+        NotConfigured, ApiFailure, or whatever kopf ends a watch with. It has stopped in order then too.
+        """
+        await self.health.start()
+        _LOG.info("health_served", extra={"port": self.health.port})
+        try:
+            self._take_signals()
+            if not await self._wait_for_kinds():
+                return
+            self._is_started = True
+            await self._operator.start()
+            self._keep_watch()
+            # from here on kopf takes the signals
+            await kopf.operator(
+                registry=self._build_registry(),
+                settings=build_settings(),
+                standalone=True,
+                clusterwide=True,
+                stop_flag=self.stop,
+            )
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            await self._finish()
+
+    def find_problem(self) -> str | None:
+        """Say what only a restart can mend, or None."""
+        return self._operator.is_healthy() or self._keeper.find_problem()
+
+    def find_obstacle(self) -> str | None:
+        """Say why the operator does not work yet, or None."""
+        if not self._keeper.is_synced:
+            return "not all objects have been seen yet"
+        return self.find_problem()
+
+    def _keep_watch(self) -> None:
+        def end_with_it(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                self._failure = task.exception()
+                self.stop.set()
+
+        self._keeping = asyncio.create_task(self._keeper.run(), name="watch keeper")
+        self._keeping.add_done_callback(end_with_it)
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+
+    def _build_registry(self) -> kopf.OperatorRegistry:
+        registry = build_registry(self._watch, login_lifetime=self._login_lifetime)
+
+        @kopf.on.cleanup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
+        async def finish(**_: Any) -> None:
+            # before kopf cancels every task that was made since it began, those of the operator included
+            await self._finish()
+
+        return registry
+
+    async def _finish(self) -> None:
+        """End everything; the second time does nothing."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+            self._keeping = None
+        if self._is_started:
+            self._is_started = False
+            await self._operator.stop()
+        await self._cluster.close()
+        await self.health.stop()
+
+    async def _wait_for_kinds(self) -> bool:
+        """Wait until both CRDs are served; False if told to stop before.
+
+        kopf looks only once which kinds there are, and would never notice one that came later.
+        """
+        was_told = False
+        while not self.stop.is_set():
+            try:
+                missing = _KINDS - await self._cluster.list_served_plurals()
+                if not missing:
+                    return True
+                level, why = logging.INFO, f"CRDs are missing: {', '.join(sorted(missing))}"
+            except NotConfigured:
+                raise
+            except ApiFailure as failure:
+                level, why = logging.WARNING, failure.message
+            _LOG.log(logging.DEBUG if was_told else level, "waiting_for_crds", extra={"why": why})
+            was_told = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), _RETRY.total_seconds())
+        return False
