@@ -209,9 +209,13 @@ def main() -> int:
             print("interrupted", file=sys.stderr)
             return 130
         finally:
-            bring_down(directory, lambda line: None)
+            bring_down(directory, _say_nothing)
         print(f"\nThe demo took {time.monotonic() - started:.0f} s; nothing is left running.")
     return 0
+
+
+def _say_nothing(_: str) -> None:
+    """Keep quiet about the end: the story has its own last line."""
 
 
 def show_operator_log(directory: Path) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from dtool_s3.selftest import check_store
-
 from dtool_operator.adapters.cluster import Cluster, ObjectRef
 from dtool_operator.adapters.credentials import read_credentials
 from dtool_operator.adapters.storage import OpenStores, explain
@@ -28,6 +26,7 @@ from dtool_operator.reconcile.world import World, lies_in
 from dtool_s3.catalog import EMPTY_CATALOG, list_datasets
 from dtool_s3.errors import DtoolS3Error
 from dtool_s3.ownership import read_owner
+from dtool_s3.selftest import check_store
 from dtool_s3.settings import ConditionalWrites
 from dtool_s3.store.protocol import Store
 
