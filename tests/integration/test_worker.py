@@ -130,7 +130,9 @@ def test_a_task_that_cannot_be_read_is_said_and_has_its_own_exit_code(
     code, lines, errors = _wait(_start(file))
 
     assert code == EXIT_BAD_TASK
-    assert [line["reason"] for line in lines] == ["InternalError"]
+    (line,) = lines
+    assert line["reason"] == "InternalError"
+    assert "task document" in str(line["message"])
     assert SECRET not in f"{lines}{errors}"
 
 

@@ -1,7 +1,7 @@
 """The process of a worker, `python -m dtool_operator transfer TASK_FILE`: JSON lines out, an exit code.
 
 Owns signals, exit codes and what goes to the standard streams; what is done is in `task_run`. Loads neither
-kopf nor a Kubernetes client, and botocore only at the first request: a worker starts in under half a second.
+kopf nor a Kubernetes client, and botocore only at the first request: a worker starts in about half a second.
 """
 
 import asyncio
@@ -51,7 +51,8 @@ def run_transfer(task_file: Path, *, output: TextIO) -> int:
     try:
         task = Task.model_validate_json(task_file.read_bytes())
     except (OSError, ValidationError) as error:
-        writer.emit(build_internal_error(error))
+        message = f"the task document cannot be read: {type(error).__name__}"  # its text may hold anything
+        writer.emit(ErrorLine(reason="InternalError", message=message, retryable=True))
         return EXIT_BAD_TASK
     try:
         asyncio.run(_run(task, writer.emit))
