@@ -6,6 +6,7 @@ Source: bodies and headers written by dtool-s3 0.3 to 0.14.1 and dtoolcore 3.x.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -124,12 +125,20 @@ def _admin_metadata(fields: Mapping[str, Any], uuid: str) -> AdminMetadata:
 def _timestamp(name: str, value: object) -> float | None:
     if value is None or value == "":
         return None
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
+    if isinstance(value, str | int | float) and (seconds := _finite(value)) is not None:
+        return seconds
     raise InvalidAdminMetadata(f"{name} is not a time: {str(value)[:80]!r}")
+
+
+def _finite(value: str | float) -> float | None:
+    """Value as a finite number; None for booleans, NaN, infinities, and integers that no float holds."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _json_object_or_empty(body: bytes) -> dict[str, Any]:
@@ -204,9 +213,10 @@ def _manifest_item(identifier: str, value: object) -> ManifestItem:
     if not isinstance(digest, str) or not _HEX.fullmatch(digest):
         raise InvalidManifest(f"hash of {relpath[:80]!r} is not a hex digest")
     timestamp = value.get("utc_timestamp", 0.0)
-    if not isinstance(timestamp, int | float) or isinstance(timestamp, bool):
+    seconds = _finite(timestamp) if isinstance(timestamp, int | float) else None
+    if seconds is None:
         raise InvalidManifest(f"utc_timestamp of {relpath[:80]!r} is not a number")
-    return ManifestItem(relpath, size, digest, float(timestamp))
+    return ManifestItem(relpath, size, digest, seconds)
 
 
 def dump_manifest(manifest: Mapping[str, Any]) -> bytes:

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from dtool_s3.errors import InvalidURI
 
@@ -38,17 +37,18 @@ class DatasetURI:
 
 def parse_uri(text: str) -> BaseURI | DatasetURI:
     """Parse an s3 URI; a trailing slash is tolerated. Raises InvalidURI."""
-    parts = urlsplit(text)
-    if parts.scheme != "s3":
+    scheme, separator, rest = text.partition("://")
+    if scheme != "s3" or not separator:
         raise InvalidURI(f"{text!r} is not an s3:// URI")
-    if not _BUCKET_PATTERN.fullmatch(parts.netloc):
+    bucket, _, path = rest.partition("/")
+    if not _BUCKET_PATTERN.fullmatch(bucket):
         raise InvalidURI(f"{text!r} names no valid bucket")
-    path = parts.path.strip("/")
+    path = path.strip("/")
     if not path:
-        return BaseURI(parts.netloc)
+        return BaseURI(bucket)
     if not is_uuid(path):
         raise InvalidURI(f"{text!r}: {path!r} is not a dataset UUID (the prefix is never part of the URI)")
-    return DatasetURI(parts.netloc, path)
+    return DatasetURI(bucket, path)
 
 
 def parse_dataset_uri(text: str) -> DatasetURI:
