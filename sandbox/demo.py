@@ -144,16 +144,18 @@ def apply_secret(tell: Storyteller, name: str, identity: str) -> None:
 def instrument_writes(tell: Storyteller) -> str:
     """The instrument makes a dataset with the dtool command line; return its URI."""
     tell.say("An instrument writes a dataset into `instrument-data` with the dtool command line.")
-    files = write_measurements(tell.scratch / DATASET)
     bucket = "instrument-data"
+    disk = tell.scratch / "disk"
+    disk.mkdir()
 
     def dtool(*arguments: str) -> str:
         return tell.dtool(*arguments, identity="instrument-writer", bucket=bucket)
 
-    uri = dtool("create", "--quiet", DATASET, f"s3://{bucket}").strip()
-    for path in files:
-        dtool("add", "item", str(path), uri, path.name)
-    dtool("freeze", uri)
+    local = dtool("create", "--quiet", DATASET, f"file://{disk}").strip()
+    count = write_measurements(disk / DATASET / "data")
+    print(f"(the instrument puts {count} files into it)")
+    dtool("freeze", local)
+    uri = dtool("cp", "--quiet", local, f"s3://{bucket}").strip()
     dtool("ls", f"s3://{bucket}")
     return uri
 

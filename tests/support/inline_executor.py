@@ -24,6 +24,9 @@ class InlineExecutor:
         self._is_closed = False
         self.credentials: dict[str, TaskCredentials] = {}
 
+    def prepare(self) -> None:
+        """See the protocol: nothing is left on this machine."""
+
     def record(self, key: str) -> TransferRecord | None:
         """See the protocol."""
         return self._ledger.record(key)

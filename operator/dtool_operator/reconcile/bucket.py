@@ -141,11 +141,13 @@ class BucketReconciler:
         memory = self._memories[bucket.uid]
         store = self._stores.open(bucket, await read_credentials(self._cluster, bucket))
         match action:
-            case SelfTest(version, prefix):
+            case SelfTest(version, prefix, attempt):
                 refusal = await self._test(store, bucket, prefix)
-                memory.tested = Tested(version, self._clock(), refusal, wrote=prefix is not None)
-            case ListDatasets():
-                memory.listed = await self._list(store, seen, memory.listed)
+                wrote = prefix is not None
+                memory.tested = Tested(version, self._clock(), refusal, wrote=wrote, attempt=attempt)
+            case ListDatasets(attempt):
+                listed = await self._list(store, seen, memory.listed)
+                memory.listed = replace(listed, attempt=attempt)
 
     async def _test(self, store: Store, bucket: DtoolBucket, prefix: str | None) -> Refusal | None:
         writes = ConditionalWrites(bucket.spec.conditional_writes.value)

@@ -104,6 +104,7 @@ class Operator:
 
     async def start(self) -> None:
         """Start the workers; they wait for the watch to be synced."""
+        self._executor.prepare()
         self.world.cluster_uid = await self._cluster.read_cluster_uid()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
 

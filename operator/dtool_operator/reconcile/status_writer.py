@@ -68,7 +68,8 @@ class StatusWriter:
 
 
 def _only_progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    return _without_progress(before) == _without_progress(after)
+    """Tell whether progress went on and nothing else changed; its first sign goes out at once."""
+    return "progress" in before and _without_progress(before) == _without_progress(after)
 
 
 def _without_progress(status: Mapping[str, Any]) -> dict[str, Any]:

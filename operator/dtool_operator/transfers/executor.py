@@ -32,6 +32,9 @@ OnChange = Callable[[str], None]
 class Executor(Protocol):
     """Runs tasks somewhere. All methods are for one event loop."""
 
+    def prepare(self) -> None:
+        """Remove what an operator that was killed left on this machine. Raises OSError."""
+
     def record(self, key: str) -> TransferRecord | None:
         """Return the newest record of a dataset object; None if nothing was started or it was forgotten."""
 
