@@ -6,6 +6,7 @@ first request, in a worker thread: it costs a third of a second.
 """
 
 import os
+import re
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -44,7 +45,6 @@ _CREDENTIAL_FAILURES = (
     exceptions.NoAuthTokenError,
     exceptions.TokenRetrievalError,
     exceptions.SSOError,
-    exceptions.ProfileNotFound,
 )
 _BROKEN_ANSWERS = (
     exceptions.ConnectionError,
@@ -56,7 +56,9 @@ _BROKEN_ANSWERS = (
 )
 _DIGEST_FAILURES = (exceptions.ChecksumError, exceptions.FlexibleChecksumError)
 
-_ADDRESSING = {Addressing.PATH: "path", Addressing.VIRTUAL: "virtual"}
+_USER_INFO = re.compile("//[^/@]*@")
+# botocore's own "auto": names of buckets go into the path of every URL that is given, into AWS's host names
+_ADDRESSING = {Addressing.AUTO: "auto", Addressing.PATH: "path", Addressing.VIRTUAL: "virtual"}
 
 _building = threading.Lock()  # sessions and loaders are not made for threads
 _loader = Loader(include_default_search_paths=True)
@@ -65,23 +67,31 @@ _loader = Loader(include_default_search_paths=True)
 def build_client(
     endpoint: Endpoint, credentials: Credentials | None, *, max_connections: int, read_timeout_seconds: int
 ) -> Any:
-    """Build an S3 client; None for credentials: the ambient chain. Raises SettingsError."""
+    """Build an S3 client. Raises SettingsError.
+
+    None for credentials: the AWS chain gives what `endpoint` leaves open (keys, region, AWS_ENDPOINT_URL).
+    With credentials, requests signed by them go to `endpoint` and nowhere else.
+    """
     if endpoint.ca_bundle is not None and not os.access(endpoint.ca_bundle, os.R_OK):
         raise SettingsError(f"the CA bundle {endpoint.ca_bundle!r} cannot be read")
+
     with _building:
         session = botocore.session.Session()
         session.register_component("data_loader", _loader)
         try:
             return session.create_client(
                 "s3",
-                region_name=endpoint.region or (None if endpoint.url is None else "us-east-1"),
+                region_name=endpoint.region,
                 endpoint_url=endpoint.url,
                 verify=endpoint.ca_bundle,
-                config=_config(endpoint, max_connections, read_timeout_seconds),
+                config=_config(endpoint, max_connections, read_timeout_seconds, credentials is not None),
                 **_keys(credentials),
             )
         except ValueError as error:
-            raise SettingsError(f"the endpoint {endpoint.url!r} is not a URL that can be used") from error
+            shown = _USER_INFO.sub("//***@", str(endpoint.url))
+            raise SettingsError(f"the endpoint {shown!r} is not a URL that can be used") from error
+        except exceptions.ProfileNotFound as error:
+            raise SettingsError(f"the AWS configuration cannot be used: {error}") from error
 
 
 def _keys(credentials: Credentials | None) -> dict[str, str | None]:
@@ -95,8 +105,7 @@ def _keys(credentials: Credentials | None) -> dict[str, str | None]:
     }
 
 
-def _config(endpoint: Endpoint, max_connections: int, read_timeout_seconds: int) -> Config:
-    default = "auto" if endpoint.url is None else "path"
+def _config(endpoint: Endpoint, max_connections: int, read_timeout_seconds: int, is_explicit: bool) -> Config:
     return Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=read_timeout_seconds,
@@ -109,9 +118,8 @@ def _config(endpoint: Endpoint, max_connections: int, read_timeout_seconds: int)
         # default since boto3 1.36 are refused by several other servers
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"addressing_style": _ADDRESSING.get(endpoint.addressing, default)},
-        # where requests go is the caller's decision alone; AWS_ENDPOINT_URL is read by our configuration
-        ignore_configured_endpoint_urls=True,
+        s3={"addressing_style": _ADDRESSING[endpoint.addressing]},
+        ignore_configured_endpoint_urls=is_explicit,
     )
 
 
