@@ -117,6 +117,7 @@ def _start(directory: Path, kubeconfig: Path, endpoints: Sequence[str], tied: bo
         )
     except BaseException:  # an interrupt too must leave nothing behind
         operator.stop()
+        (directory / "operator.pid").unlink()
         raise
     return operator
 

@@ -20,6 +20,8 @@ from sandbox.seaweedfs import ObjectStore, load_object_store, running_object_sto
 from sandbox.session import bring_up, is_whole
 from tests.support.eventually import eventually
 
+MakeDirectory = Callable[[str], Path]
+
 
 def test_a_service_account_without_rights_is_forbidden(control_plane: ControlPlane, namespace: str) -> None:
 
@@ -170,17 +172,16 @@ def test_a_process_that_ends_early_is_reported_with_its_log(
 
 
 def test_two_sandboxes_live_side_by_side_and_leave_nothing(
-    control_plane_programs: None, object_store_programs: None, sandbox_directory: Path, tmp_path: Path
+    control_plane_programs: None, object_store_programs: None, make_sandbox_directory: MakeDirectory
 ) -> None:
-    other_directory = tmp_path / "other"
+    one, other = make_sandbox_directory("one"), make_sandbox_directory("other")
     commands = [
-        [sys.executable, "-m", "sandbox", "up", "--directory", str(directory)]
-        for directory in (sandbox_directory, other_directory)
+        [sys.executable, "-m", "sandbox", "up", "--directory", str(directory)] for directory in (one, other)
     ]
     starting = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in commands]
     outputs = [each.communicate(timeout=200)[0] for each in starting]
     assert [each.returncode for each in starting] == [0, 0], outputs
-    processes = processes_of(sandbox_directory) + processes_of(other_directory)
+    processes = processes_of(one) + processes_of(other)
     ports = [port for each in processes for port in listening_ports(each)]
     assert all(each.is_alive() for each in processes)
     assert len(processes) >= 8
@@ -191,38 +192,39 @@ def test_two_sandboxes_live_side_by_side_and_leave_nothing(
         asked = f"{lines}\nkubectl get namespaces -o name"
         return subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=True).stdout
 
-    shell = f"{(sandbox_directory / 'env').read_text()}\nkubectl create namespace only-here"
+    shell = f"{(one / 'env').read_text()}\nkubectl create namespace only-here"
     subprocess.run(["sh", "-c", shell], check=True, capture_output=True)
-    assert "namespace/only-here" in namespaces(sandbox_directory)
-    assert "namespace/only-here" not in namespaces(other_directory)
+    assert "namespace/only-here" in namespaces(one)
+    assert "namespace/only-here" not in namespaces(other)
 
     second = subprocess.run(commands[0], capture_output=True, text=True, check=True, timeout=200)
     assert "already running" in second.stdout
 
-    for directory in (sandbox_directory, other_directory):
+    for directory in (one, other):
         down = [sys.executable, "-m", "sandbox", "down", "--directory", str(directory)]
         subprocess.run(down, check=True, capture_output=True, timeout=120)
     assert not any(each.is_alive() for each in processes)
-    assert not sandbox_directory.exists()
-    assert not other_directory.exists()
+    assert not one.exists()
+    assert not other.exists()
     assert not set(ports) & set(listening())
 
 
 def test_what_a_crash_left_is_cleaned_before_a_new_start(
     control_plane_programs: None,
     object_store_programs: None,
-    sandbox_directory: Path,
+    make_sandbox_directory: MakeDirectory,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
 
-    first = bring_up(sandbox_directory)
-    left, old_admin = processes_of(sandbox_directory), first.object_store.identity("admin")
+    directory = make_sandbox_directory("sandbox")
+    first = bring_up(directory)
+    left, old_admin = processes_of(directory), first.object_store.identity("admin")
     crashed = next(each for each in left if each.name == "kube-apiserver")
     crashed.send(signal.SIGKILL)
     eventually(lambda: is_gone(crashed), within=10)
-    assert not is_whole(sandbox_directory)
+    assert not is_whole(directory)
 
-    second = bring_up(sandbox_directory)
+    second = bring_up(directory)
 
     assert "kube-apiserver           ENDED; its log ends with:" in capfd.readouterr().out
     assert second.is_running()

@@ -4,8 +4,6 @@ Imports nothing of the sandbox until then: unit tests neither start nor load it.
 looked for, and built, before the first test runs: a build takes longer than a test may.
 """
 
-# ruff: noqa: PLC0415  (imports inside functions are the point: see above)
-
 from __future__ import annotations
 
 import json
@@ -114,10 +112,16 @@ def namespace(make_namespace: Callable[..., str]) -> str:
 
 
 @pytest.fixture
-def sandbox_directory(tmp_path: Path) -> Iterator[Path]:
-    """A directory for a whole sandbox, which is brought down after the test."""
+def make_sandbox_directory(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A function that names a directory for a whole sandbox, which is brought down after the test."""
     from sandbox.session import bring_down
 
-    directory = tmp_path / "sandbox"
-    yield directory
-    bring_down(directory)
+    directories = []
+
+    def make(name: str) -> Path:
+        directories.append(tmp_path / name)
+        return directories[-1]
+
+    yield make
+    for directory in directories:
+        bring_down(directory)
