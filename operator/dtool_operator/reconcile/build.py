@@ -1,0 +1,40 @@
+"""Puts the operator together from its settings: the composition root of everything behind the handlers."""
+
+from datetime import UTC, datetime
+
+from dtool_operator.adapters.cluster import Cluster
+from dtool_operator.adapters.storage import open_s3_store
+from dtool_operator.planning.observed import Policy
+from dtool_operator.reconcile.operator import Operator
+from dtool_operator.settings import Settings
+from dtool_operator.transfers.executor import Executor, OnChange
+from dtool_operator.transfers.process import ProcessExecutor
+
+
+def build_operator(settings: Settings, cluster: Cluster) -> Operator:
+    """Build the operator; nothing is started, and no I/O happens yet."""
+
+    def build_executor(on_change: OnChange) -> Executor:
+        return ProcessExecutor(settings.state_dir, on_change=on_change, clock=lambda: datetime.now(UTC))
+
+    return Operator(
+        cluster=cluster,
+        executor=build_executor,
+        open_store=open_s3_store,
+        policy=build_policy(settings),
+        workers=settings.reconcile_workers,
+    )
+
+
+def build_policy(settings: Settings) -> Policy:
+    """Return the settings that decisions depend on."""
+    return Policy(
+        admin_namespaces=settings.admin_namespaces,
+        allowed_endpoints=settings.allowed_endpoints,
+        backoff_base=settings.backoff_base,
+        backoff_cap=settings.backoff_cap,
+        resync=settings.resync_interval,
+        deletion_timeout=settings.deletion_timeout,
+        terminating_deletion_timeout=settings.terminating_namespace_deletion_timeout,
+        max_transfers=settings.max_transfers,
+    )
