@@ -88,7 +88,7 @@ def configure_logs(level: str = "info", *, stream: TextIO | None = None) -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for library in ("kopf.objects", "kopf.activities", "kopf._core", "aiohttp.access", "botocore", "urllib3"):
+    for library in ("kopf.objects", "kopf.activities", "aiohttp.access", "botocore", "urllib3"):
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 

@@ -114,6 +114,7 @@ class OperatorProcess:
         async def finish(**_: Any) -> None:
             # before kopf cancels every task that was made since it began, those of the operator included
             await self._finish()
+            self.stop.set()  # after a signal a task of kopf still waits for it, and kopf 5 s for that task
 
         return registry
 

@@ -1,0 +1,88 @@
+"""The command line of the one image: `run` (the operator), `transfer` (a worker).
+
+Imports what a command needs when it runs: a worker starts without kopf and the Kubernetes client.
+"""
+
+import argparse
+import asyncio
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dtool_operator.errors import OperatorError
+from dtool_operator.settings import InvalidSetting, Settings, add_flags, read_settings
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+_LOG = logging.getLogger("dtool_operator")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed, 2 called wrongly (`transfer`: its own)."""
+    parsed = _build_parser().parse_args(arguments)
+    if parsed.command == "transfer":
+        from dtool_operator.transfers.worker import run_transfer  # noqa: PLC0415
+
+        return run_transfer(parsed.task_file, output=sys.stdout)
+    return _run(os.environ, vars(parsed))
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dtool-operator", description="dtool datasets in S3 for Kubernetes."
+    )
+    version = importlib.metadata.version("dtool-operator")
+    parser.add_argument("--version", action="version", version=f"dtool-operator {version}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser(
+        "run",
+        help="run the operator",
+        description="Run the operator on the cluster of KUBECONFIG or, in a Pod, on its own. Each flag can "
+        "be given as the variable in brackets.",
+    )
+    add_flags(run)
+    transfer = commands.add_parser(
+        "transfer", help="do the work of one task document and tell of it on standard output, in JSON lines"
+    )
+    transfer.add_argument("task_file", type=Path, metavar="TASK_FILE")
+    return parser
+
+
+def _run(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> int:
+    from dtool_operator.logs import configure_logs  # noqa: PLC0415
+
+    try:
+        settings = read_settings(environment, flags)
+    except InvalidSetting as error:
+        print(f"dtool-operator: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    configure_logs(settings.log_level)
+    try:
+        asyncio.run(_run_operator(settings))
+    except (OperatorError, OSError) as error:
+        _LOG.error("operator_failed", extra={"why": str(error)})
+        return EXIT_FAILED
+    except Exception:  # noqa: BLE001 - the entry point: whatever kopf ends with is logged, and ends the process
+        _LOG.exception("operator_failed")
+        return EXIT_FAILED
+    _LOG.info("operator_stopped")
+    return EXIT_OK
+
+
+async def _run_operator(settings: Settings) -> None:
+    from dtool_operator.adapters.cluster import KubernetesCluster  # noqa: PLC0415
+    from dtool_operator.adapters.connection import Connection  # noqa: PLC0415
+    from dtool_operator.handlers.app import OperatorProcess  # noqa: PLC0415
+    from dtool_operator.reconcile.build import build_operator  # noqa: PLC0415
+
+    cluster = KubernetesCluster(Connection(), operator_namespace=settings.namespace)
+    await OperatorProcess(settings, cluster, build_operator(settings, cluster)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
