@@ -3,37 +3,54 @@
 Tests and listings are actions; their outcomes come back with the next look, which then plans nothing more.
 """
 
-from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dtool_operator.api.bucket import DtoolBucket
-from dtool_operator.api.bucket_status import DatasetCounts, DtoolBucketStatus, NamespaceUsage, Violation
-from dtool_operator.api.choice import AccessMode
-from dtool_operator.api.conditions import Condition, ConditionStatus, ConditionType, merge_conditions
-from dtool_operator.api.quantities import format_size
+from dtool_operator.api.bucket_status import DtoolBucketStatus
+from dtool_operator.api.choice import AccessMode, ConditionalWrites
+from dtool_operator.api.conditions import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    find_condition,
+    merge_conditions,
+)
 from dtool_operator.api.reasons import Reason, is_stalled_reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
 from dtool_operator.planning.bucket_spec import check_bucket_spec
-from dtool_operator.planning.observed import ObservedBucket, Refusal
+from dtool_operator.planning.census import admitted_prefixes, describe_catalog, find_outside
+from dtool_operator.planning.history import is_look_requested
+from dtool_operator.planning.observed import Listed, ObservedBucket, Refusal, Tested, is_ready
 from dtool_operator.planning.plan import (
     Backoff,
     BucketAction,
     ListDatasets,
     Plan,
     SelfTest,
-    is_due,
+    backoff_delay,
     spread_interval,
 )
-from dtool_operator.planning.prefix_policy import derive_prefix, is_admitted
-from dtool_s3.catalog import Catalog, CatalogEntry, EntryState
+
+__all__ = ["BucketPlan", "admitted_prefixes", "build_bucket_status", "plan_bucket"]
 
 BucketPlan = Plan[BucketAction, DtoolBucketStatus]
 
-NAMESPACES_SHOWN = 100
-VIOLATIONS_SHOWN = 20
-
 #: A bucket in which datasets arrive one after the other is not listed more often than this.
 RELIST_PAUSE = timedelta(seconds=5)
+
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+
+_AT_ONCE = timedelta(0)
+#: Why a listing failed that shows that the bucket cannot be used; other reasons are about listing alone.
+_UNREACHABLE = frozenset(
+    {
+        Reason.ACCESS_DENIED,
+        Reason.BUCKET_NOT_FOUND,
+        Reason.BUCKET_UNREACHABLE,
+        Reason.CLOCK_SKEWED,
+        Reason.CREDENTIALS_REJECTED,
+    }
+)
 
 
 def plan_bucket(seen: ObservedBucket) -> BucketPlan:
@@ -43,76 +60,81 @@ def plan_bucket(seen: ObservedBucket) -> BucketPlan:
         refusal = Refusal(Reason.SUSPENDED, "spec.suspend is true: nothing is started with this bucket.")
     if refusal is not None:
         is_final = is_stalled_reason(refusal.reason) or refusal.reason is Reason.SUSPENDED
-        return Plan((), build_bucket_status(seen, refusal), _later(seen) if is_final else Backoff())
+        return Plan((), build_bucket_status(seen, refusal), _resync(seen) if is_final else Backoff())
     if isinstance(seen.credentials, Refusal):
         return Plan((), build_bucket_status(seen, seen.credentials), Backoff())
     assert seen.credentials is not None, "credentials are read for every valid spec"
-    actions = _due_actions(seen)
-    if actions:
-        return Plan(actions, None, timedelta(0))
-    refusal = _storage_refusal(seen)
-    is_retried = refusal is not None and not is_stalled_reason(refusal.reason)
-    return Plan((), build_bucket_status(seen, refusal), Backoff() if is_retried else _later(seen))
+    version = describe_test(seen)
+    if seen.tested is None or seen.tested.version != version:
+        return Plan((SelfTest(version, seen.owned_prefix),), None, _AT_ONCE)
+    if seen.tested.refusal is not None:
+        return _test_again(seen, seen.tested, seen.tested.refusal)
+    return _list(seen)
 
 
-def test_version(seen: ObservedBucket) -> str:
+def describe_test(seen: ObservedBucket) -> str:
     """Say what a self-test depends on: spec, Secret, and the prefix under which it may write."""
     return f"{seen.bucket.meta.generation}/{seen.credentials}/{seen.owned_prefix}"
 
 
-def _due_actions(seen: ObservedBucket) -> tuple[BucketAction, ...]:
-    """Test first; a test that failed is repeated at every look, a listing only while the bucket answers."""
-    tested, listed = seen.tested, seen.listed
-    version = test_version(seen)
-    just_now = timedelta(seconds=1)
-    if tested is None or tested.version != version:
-        return (SelfTest(version, seen.owned_prefix),)
-    if tested.refusal is not None:
-        needs_test = is_due(tested.tested_at, just_now, seen.now) and not is_stalled_reason(
-            tested.refusal.reason
-        )
-        return (SelfTest(version, seen.owned_prefix),) if needs_test else ()
-    if listed is None or is_due(listed.listed_at, seen.bucket.spec.listing.interval, seen.now):
-        return (ListDatasets(),)
-    if listed.refusal is not None and is_due(listed.listed_at, just_now, seen.now):
-        return (ListDatasets(),)
-    if listed.is_stale and is_due(listed.listed_at, RELIST_PAUSE, seen.now):
-        return (ListDatasets(),)
-    if _is_look_requested(seen.bucket) and is_due(listed.listed_at, just_now, seen.now):
-        return (ListDatasets(),)
-    return ()
+def _test_again(seen: ObservedBucket, tested: Tested, refusal: Refusal) -> BucketPlan:
+    """Report a test that failed; repeat it after a growing pause, unless only an edit can help."""
+    status = build_bucket_status(seen, refusal)
+    is_final = is_stalled_reason(refusal.reason)
+    pause = _retry_in(seen, tested.attempt, tested.tested_at)
+    if is_look_requested(seen.bucket) or (pause == timedelta(0) and not is_final):
+        test = SelfTest(tested.version, seen.owned_prefix, attempt=tested.attempt + 1)
+        return Plan((test,), status, _AT_ONCE)
+    return Plan((), status, _resync(seen) if is_final else pause)
 
 
-def _is_look_requested(bucket: DtoolBucket) -> bool:
-    asked = bucket.meta.get_request(ANNOTATION_RECONCILE_REQUESTED)
-    return asked is not None and asked != bucket.status.last_handled_reconcile_at
+def _list(seen: ObservedBucket) -> BucketPlan:
+    """List a bucket that answers. It is Ready before its first listing, which may take long."""
+    listed = seen.listed
+    if listed is None and is_ready(seen.bucket):
+        return Plan((ListDatasets(),), None, _AT_ONCE)
+    refusal = None if listed is None else listed.refusal
+    is_silent = refusal is not None and refusal.reason in _UNREACHABLE
+    status = build_bucket_status(seen, refusal if is_silent else None)
+    if listed is None:
+        return Plan((), status, _AT_ONCE)
+    pause = _listing_pause(seen, listed)
+    if pause > timedelta(0) and not is_look_requested(seen.bucket):
+        return Plan((), status, pause)
+    attempt = listed.attempt + 1 if listed.refusal is not None else 1
+    return Plan((ListDatasets(attempt),), status, _AT_ONCE)
 
 
-def _storage_refusal(seen: ObservedBucket) -> Refusal | None:
-    tested = None if seen.tested is None else seen.tested.refusal
-    listed = None if seen.listed is None else seen.listed.refusal
-    return tested or listed
+def _listing_pause(seen: ObservedBucket, listed: Listed) -> timedelta:
+    if listed.refusal is not None:
+        return _retry_in(seen, listed.attempt, listed.listed_at)
+    interval = spread_interval(seen.bucket.spec.listing.interval, key=seen.bucket.uid)
+    pause = min(interval, RELIST_PAUSE) if listed.is_stale else interval
+    return max(timedelta(0), pause - (seen.now - listed.listed_at))
 
 
-def _later(seen: ObservedBucket) -> timedelta:
-    if seen.listed is not None and seen.listed.is_stale:
-        return RELIST_PAUSE
-    return spread_interval(seen.bucket.spec.listing.interval, key=seen.bucket.uid)
+def _retry_in(seen: ObservedBucket, attempt: int, since: datetime) -> timedelta:
+    policy = seen.policy
+    pause = backoff_delay(attempt, key=seen.bucket.uid, base=policy.backoff_base, cap=policy.backoff_cap)
+    return max(timedelta(0), pause - (seen.now - since))
+
+
+def _resync(seen: ObservedBucket) -> timedelta:
+    return spread_interval(seen.policy.resync, key=seen.bucket.uid)
 
 
 def build_bucket_status(seen: ObservedBucket, refusal: Refusal | None) -> DtoolBucketStatus:
-    """Build the complete status; what a listing found before stays while the bucket does not answer."""
+    """Build the complete status; what a listing found before stays until the next one."""
     bucket = seen.bucket
     conditions = [
         c.model_copy(update={"observed_generation": bucket.meta.generation})
         for c in _conditions(seen, refusal)
     ]
     catalog = None if seen.listed is None else seen.listed.catalog
-    counts = {} if catalog is None else _counts(seen, catalog)
     return DtoolBucketStatus.model_validate(
         {
             **dict(bucket.status),
-            **counts,
+            **({} if catalog is None else describe_catalog(seen, catalog)),
             "observed_generation": bucket.meta.generation,
             "conditions": merge_conditions(bucket.status.conditions, conditions, seen.now),
             "last_handled_reconcile_at": bucket.meta.get_request(ANNOTATION_RECONCILE_REQUESTED),
@@ -123,22 +145,20 @@ def build_bucket_status(seen: ObservedBucket, refusal: Refusal | None) -> DtoolB
 def _conditions(seen: ObservedBucket, refusal: Refusal | None) -> list[Condition]:
     if refusal is None:
         return [
-            _condition(
-                ConditionType.READY, ConditionStatus.TRUE, Reason.SUCCEEDED, _ready_message(seen.bucket)
-            ),
-            _condition(ConditionType.REACHABLE, ConditionStatus.TRUE, Reason.SUCCEEDED),
-            _condition(ConditionType.LISTED, ConditionStatus.TRUE, Reason.SUCCEEDED),
+            _condition(ConditionType.READY, TRUE, Reason.SUCCEEDED, _ready_message(seen.bucket)),
+            _condition(ConditionType.REACHABLE, TRUE, Reason.SUCCEEDED),
+            _listed(seen.listed),
             _respected(seen),
         ]
-    stalled = is_stalled_reason(refusal.reason)
-    second = ConditionType.STALLED if stalled else ConditionType.RECONCILING
-    was_asked = seen.tested is not None and refusal is _storage_refusal(seen)
-    reachable = ConditionStatus.FALSE if was_asked else ConditionStatus.UNKNOWN
+    is_stalled = is_stalled_reason(refusal.reason)
+    second = ConditionType.STALLED if is_stalled else ConditionType.RECONCILING
+    asked_in_vain = [one.refusal for one in (seen.tested, seen.listed) if one is not None]
+    was_asked = any(one is refusal for one in asked_in_vain)
     return [
-        _condition(ConditionType.READY, ConditionStatus.FALSE, refusal.reason, refusal.message),
-        _condition(second, ConditionStatus.TRUE, refusal.reason, refusal.message),
-        _condition(ConditionType.REACHABLE, reachable, refusal.reason, refusal.message),
-        _condition(ConditionType.LISTED, ConditionStatus.UNKNOWN, refusal.reason),
+        _condition(ConditionType.READY, FALSE, refusal.reason, refusal.message),
+        _condition(second, TRUE, refusal.reason, refusal.message),
+        _condition(ConditionType.REACHABLE, FALSE if was_asked else UNKNOWN, refusal.reason, refusal.message),
+        _condition(ConditionType.LISTED, UNKNOWN, refusal.reason),
         _respected(seen),
     ]
 
@@ -146,76 +166,32 @@ def _conditions(seen: ObservedBucket, refusal: Refusal | None) -> list[Condition
 def _ready_message(bucket: DtoolBucket) -> str:
     if bucket.spec.access_mode is AccessMode.READ_ONLY:
         return "The bucket answers; nothing is written to it."
+    if bucket.spec.conditional_writes is ConditionalWrites.BEST_EFFORT:
+        return (
+            "The bucket answers. conditionalWrites is BestEffort: of two writers that create the same "
+            "registration key or owner marker at the same moment, the later may replace the earlier."
+        )
     return "The bucket answers."
+
+
+def _listed(listed: Listed | None) -> Condition:
+    if listed is None:
+        return _condition(ConditionType.LISTED, UNKNOWN, Reason.PENDING)
+    if listed.refusal is not None:
+        return _condition(ConditionType.LISTED, FALSE, listed.refusal.reason, listed.refusal.message)
+    return _condition(ConditionType.LISTED, TRUE, Reason.SUCCEEDED)
 
 
 def _respected(seen: ObservedBucket) -> Condition:
     catalog = None if seen.listed is None else seen.listed.catalog
     if catalog is None:
-        return _condition(ConditionType.PREFIXES_RESPECTED, ConditionStatus.UNKNOWN, Reason.PENDING)
-    outside = len(find_outside(seen, catalog))
-    if outside:
-        return _condition(
-            ConditionType.PREFIXES_RESPECTED,
-            ConditionStatus.FALSE,
-            Reason.OUTSIDE_ANY_PREFIX,
-            f"{outside} datasets lie outside every admitted and acknowledged prefix; see status.violations.",
-        )
-    return _condition(ConditionType.PREFIXES_RESPECTED, ConditionStatus.TRUE, Reason.WITHIN_PREFIXES)
-
-
-def admitted_prefixes(seen: ObservedBucket) -> dict[str, str]:
-    """Return the namespace of each prefix that the bucket admits."""
-    return {
-        derive_prefix(seen.bucket.spec, view.name): view.name
-        for view in seen.cluster.namespaces.values()
-        if is_admitted(seen.bucket, view.name, view.labels)
-    }
-
-
-def find_outside(seen: ObservedBucket, catalog: Catalog) -> list[CatalogEntry]:
-    """List the datasets under no admitted and no acknowledged prefix, by uuid."""
-    allowed = admitted_prefixes(seen).keys() | set(seen.bucket.spec.acknowledged_prefixes)
-    outside = [e for e in catalog.entries.values() if e.prefix not in allowed and _is_there(e)]
-    return sorted(outside, key=lambda entry: entry.uuid)
-
-
-def _is_there(entry: CatalogEntry) -> bool:
-    return entry.state is not EntryState.DANGLING
-
-
-def _counts(seen: ObservedBucket, catalog: Catalog) -> dict[str, object]:
-    states = catalog.counts()
-    size_bytes = sum(seen.described.get(uuid, 0) for uuid in catalog.entries)
-    usage = _usage(seen, catalog)
-    outside = find_outside(seen, catalog)
-    return {
-        "datasets": DatasetCounts(total=len(catalog.entries), **{s.value: n for s, n in states.items()}),
-        "size_bytes": size_bytes,
-        "size": format_size(size_bytes),
-        "namespaces": tuple(usage[:NAMESPACES_SHOWN]),
-        "namespaces_omitted": max(0, len(usage) - NAMESPACES_SHOWN) or None,
-        "violations": tuple(
-            Violation(uuid=e.uuid, prefix=e.prefix, reason=Reason.OUTSIDE_ANY_PREFIX.value)
-            for e in outside[:VIOLATIONS_SHOWN]
-        ),
-        "violations_count": len(outside),
-    }
-
-
-def _usage(seen: ObservedBucket, catalog: Catalog) -> list[NamespaceUsage]:
-    owners = admitted_prefixes(seen)
-    datasets: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    for entry in catalog.entries.values():
-        if entry.prefix in owners and _is_there(entry):
-            datasets[entry.prefix] += 1
-            sizes[entry.prefix] += seen.described.get(entry.uuid, 0)
-    rows = [
-        NamespaceUsage(namespace=owners[p], prefix=p, datasets=count, size_bytes=sizes[p])
-        for p, count in datasets.items()
-    ]
-    return sorted(rows, key=lambda row: (-row.size_bytes, -row.datasets, row.namespace))
+        known = find_condition(seen.bucket.status.conditions, ConditionType.PREFIXES_RESPECTED)
+        return known or _condition(ConditionType.PREFIXES_RESPECTED, UNKNOWN, Reason.PENDING)
+    count = len(find_outside(seen, catalog))
+    if count:
+        message = f"Datasets outside every admitted and acknowledged prefix: {count}; see status.violations."
+        return _condition(ConditionType.PREFIXES_RESPECTED, FALSE, Reason.OUTSIDE_ANY_PREFIX, message)
+    return _condition(ConditionType.PREFIXES_RESPECTED, TRUE, Reason.WITHIN_PREFIXES)
 
 
 def _condition(type_: ConditionType, status: ConditionStatus, reason: Reason, message: str = "") -> Condition:

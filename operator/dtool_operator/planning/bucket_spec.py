@@ -86,7 +86,9 @@ def allowed_endpoints(cluster: ClusterView, policy: Policy) -> frozenset[str]:
 
 
 def _check_overlap(bucket: DtoolBucket, cluster: ClusterView, policy: Policy) -> Refusal | None:
-    winner = find_winner(bucket, cluster.buckets, admins=policy.admin_namespaces)
+    # a bucket object that takes a power it does not have keeps nobody away
+    entitled = [other for other in cluster.buckets if _check_reserved(other, policy) is None]
+    winner = find_winner(bucket, entitled, admins=policy.admin_namespaces)
     if winner is None:
         return None
     return Refusal(

@@ -2,19 +2,20 @@
 
     refusals the cluster alone decides -> (S3 is asked) -> refusals S3 decides -> transfer -> report
 
-`needs_storage` tells the reconciler whether S3 is worth asking; `plan_dataset` decides with its answer.
+`find_places` tells the reconciler what S3 is to be asked about; `plan_dataset` decides with its answer.
 """
 
 from datetime import timedelta
 
 from dtool_operator.api.bucket import DtoolBucket
-from dtool_operator.api.choice import AccessMode, DatasetState
-from dtool_operator.api.conditions import ConditionStatus, ConditionType, find_condition
-from dtool_operator.api.dataset import DtoolDataset
-from dtool_operator.api.dataset_status import DtoolDatasetStatus
+from dtool_operator.api.choice import AccessMode
+from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
-from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED, FINALIZER, LABEL_UUID
+from dtool_operator.names import FINALIZER
+from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, resync
 from dtool_operator.planning.deletion import plan_deletion, resolve_removal
+from dtool_operator.planning.frozen import watch_frozen
+from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import (
     SourcePlace,
@@ -30,36 +31,21 @@ from dtool_operator.planning.plan import (
     CancelTransfer,
     DatasetAction,
     EnsureOwner,
-    ForgetTransfer,
     MarkObject,
-    Plan,
-    RefreshCredentials,
-    StartTransfer,
-    backoff_delay,
-    is_due,
-    spread_interval,
 )
-from dtool_operator.planning.status import (
-    Damaged,
-    Done,
-    Kept,
-    Refused,
-    Suspended,
-    Verdict,
-    Working,
-    build_dataset_status,
-)
-from dtool_operator.planning.storage_check import check_frozen, check_place, check_source
+from dtool_operator.planning.standing import Standing, find_failure, find_standing, is_running, retry_in
+from dtool_operator.planning.status import Done, Kept, Refused, Suspended, Verdict, Working
+from dtool_operator.planning.storage_check import check_place, check_source
 from dtool_operator.planning.task import Task
-from dtool_operator.planning.transfer import TransferRecord, TransferState
-from dtool_operator.planning.work import build_task, expected_owner
+from dtool_operator.planning.transfer import TransferRecord
+from dtool_operator.planning.work import build_refresh, build_start, build_task, expected_owner
 
-DatasetPlan = Plan[DatasetAction, DtoolDatasetStatus]
+__all__ = ["DatasetPlan", "find_places", "plan_dataset", "plan_failure", "resolve"]
 
-#: Outcomes of a worker that stay until the object is edited or a look is requested.
+#: Outcomes that only a worker reports, and that stay until the object is edited or a look is requested.
 _FINAL_REASONS = frozenset({Reason.CONTENT_DIFFERS, Reason.UNSAFE_PATH, Reason.INVALID_MANIFEST})
 
-_CREDENTIALS_LOOK = timedelta(seconds=30)
+Places = tuple[Target, SourcePlace | None]
 
 
 def plan_dataset(seen: ObservedDataset) -> DatasetPlan:
@@ -68,26 +54,31 @@ def plan_dataset(seen: ObservedDataset) -> DatasetPlan:
         return plan_deletion(seen)
     placed = resolve(seen)
     if isinstance(placed, Refusal):
-        return _refuse(seen, None, placed)
+        return _refuse(seen, placed)
     target, source = placed
-    if was_frozen(seen.dataset) and not _is_repaired(seen, target):
-        return _watch_frozen(seen, target)
-    assert seen.storage is not None, "S3 is asked for whatever the cluster does not refuse"
-    record = seen.transfer
-    if isinstance(seen.storage, Refusal) and record is not None and record.state is TransferState.RUNNING:
-        # a worker has its own patience with S3; what this look could not see does not end it
-        return _finish(seen, [], target, Working(record), look_again=_CREDENTIALS_LOOK)
-    refusal = _check_storage(seen, target, source)
+    storage = seen.storage
+    assert storage is not None, "S3 is asked for whatever the cluster does not refuse"
+    if was_frozen(seen.dataset):
+        return watch_frozen(seen, target, storage)
+    if isinstance(storage, Refusal):
+        return _wait_for_storage(seen, target, storage)
+    refusal = check_place(seen, target, storage)
+    if refusal is None and source is not None:
+        refusal = check_source(seen.dataset, source, storage)
     if refusal is not None:
-        return _refuse(seen, target, refusal)
-    assert isinstance(seen.storage, StorageView)
-    return _transfer(seen, target, source, seen.storage)
+        return _refuse(seen, refusal, target)
+    return _transfer(seen, target, source, storage)
 
 
-def find_places(seen: ObservedDataset) -> tuple[Target, SourcePlace | None] | None:
+def plan_failure(seen: ObservedDataset, refusal: Refusal) -> DatasetPlan:
+    """Say what went wrong when a plan was carried out; nothing more is done before the next look."""
+    return conclude(seen, Refused(refusal), target=None, look_again=Backoff())
+
+
+def find_places(seen: ObservedDataset) -> Places | None:
     """Say what S3 is to be asked about; None where the cluster alone decides."""
     if seen.dataset.meta.deletion_timestamp is not None:
-        if FINALIZER not in seen.dataset.meta.finalizers:
+        if FINALIZER not in seen.dataset.meta.finalizers or was_frozen(seen.dataset):
             return None
         target = resolve_removal(seen)
         return None if isinstance(target, Refusal) else (target, None)
@@ -95,7 +86,7 @@ def find_places(seen: ObservedDataset) -> tuple[Target, SourcePlace | None] | No
     return None if isinstance(placed, Refusal) else placed
 
 
-def resolve(seen: ObservedDataset) -> tuple[Target, SourcePlace | None] | Refusal:
+def resolve(seen: ObservedDataset) -> Places | Refusal:
     """Ask everything that the cluster alone decides, in the order in which a user would repair it."""
     dataset = seen.dataset
     refusal = find_unsupported(dataset.spec)
@@ -111,202 +102,100 @@ def resolve(seen: ObservedDataset) -> tuple[Target, SourcePlace | None] | Refusa
     refusal = find_older_claim(dataset, target, seen.siblings, seen.cluster) or check_target(dataset, target)
     if refusal is not None:
         return refusal
-    if dataset.spec.source is None or is_intact(dataset):
+    # what was frozen is complete without its source, which may be gone
+    if dataset.spec.source is None or was_frozen(dataset):
         return target, None
     source = resolve_source(dataset, target, seen.cluster, seen.policy)
     return source if isinstance(source, Refusal) else (target, source)
 
 
-def was_frozen(dataset: DtoolDataset) -> bool:
-    """Tell whether the operator has reported this dataset as frozen before."""
-    frozen = find_condition(dataset.status.conditions, ConditionType.FROZEN)
-    return frozen is not None and frozen.status is ConditionStatus.TRUE and dataset.status.uuid is not None
-
-
-def is_intact(dataset: DtoolDataset) -> bool:
-    """Tell whether a dataset was frozen and no damage was seen since: its source does not matter."""
-    return was_frozen(dataset) and dataset.status.state is not DatasetState.DAMAGED
-
-
-def _is_repaired(seen: ObservedDataset, target: Target) -> bool:
-    """Tell whether a damaged dataset looks whole again; it is then verified like a new one."""
-    if is_intact(seen.dataset) or not isinstance(seen.storage, StorageView):
-        return False
-    return check_frozen(target, seen.storage) is None
-
-
-def is_look_requested(dataset: DtoolDataset) -> bool:
-    """Tell whether the user asked for a look that was not answered yet (rule 21)."""
-    asked = dataset.meta.get_request(ANNOTATION_RECONCILE_REQUESTED)
-    return asked is not None and asked != dataset.status.last_handled_reconcile_at
-
-
-def _check_storage(seen: ObservedDataset, target: Target, source: SourcePlace | None) -> Refusal | None:
-    if isinstance(seen.storage, Refusal):
-        return seen.storage
-    assert seen.storage is not None
-    refusal = check_place(seen, target, seen.storage)
-    if refusal is not None or source is None:
-        return refusal
-    return check_source(seen.dataset, source, seen.storage)
-
-
-def _refuse(seen: ObservedDataset, target: Target | None, refusal: Refusal) -> DatasetPlan:
+def _refuse(seen: ObservedDataset, refusal: Refusal, target: Target | None = None) -> DatasetPlan:
     """Cancel what runs, say why, look again later; a frozen dataset stays what it is."""
-    record = seen.transfer
-    actions: list[DatasetAction] = []
-    if record is not None and record.state is TransferState.RUNNING:
-        actions.append(CancelTransfer())
     if was_frozen(seen.dataset) and refusal.reason is Reason.BUCKET_NOT_READY:
-        return _finish(seen, actions, target, Kept(), look_again=Backoff())
-    verdict: Verdict = Suspended() if refusal.reason is Reason.SUSPENDED else Refused(refusal)
-    is_final = refusal.reason is Reason.SUSPENDED or is_stalled_reason(refusal.reason)
-    look_again = spread_interval(seen.policy.resync, key=seen.dataset.uid) if is_final else Backoff()
-    return _finish(seen, actions, target, verdict, look_again=look_again)
+        return conclude(seen, Kept(), target=target, actions=_stop(seen, refusal), look_again=Backoff())
+    record = seen.transfer
+    if record is not None and is_running(record) and refusal.is_passing:
+        return conclude(seen, Working(record), target=target, look_again=WORK_LOOK)
+    is_suspended = refusal.reason is Reason.SUSPENDED
+    verdict: Verdict = Suspended() if is_suspended else Refused(refusal)
+    is_final = is_suspended or is_stalled_reason(refusal.reason)
+    return conclude(
+        seen,
+        verdict,
+        target=target,
+        actions=_stop(seen, refusal),
+        look_again=resync(seen) if is_final else Backoff(),
+    )
 
 
-def plan_failure(seen: ObservedDataset, refusal: Refusal) -> DatasetPlan:
-    """Say what went wrong when a plan was carried out; nothing more is done before the next look."""
-    return _finish(seen, [], None, Refused(refusal), look_again=Backoff())
+def _stop(seen: ObservedDataset, refusal: Refusal) -> list[DatasetAction]:
+    return [CancelTransfer()] if is_running(seen.transfer) and not refusal.is_passing else []
 
 
-def _watch_frozen(seen: ObservedDataset, target: Target) -> DatasetPlan:
-    """Compare a frozen dataset with what S3 says of it; never touch it."""
-    later = spread_interval(seen.policy.resync, key=seen.dataset.uid)
-    actions: list[DatasetAction] = []
-    if seen.transfer is not None and seen.transfer.state is not TransferState.RUNNING:
-        actions.append(ForgetTransfer())
-    if FINALIZER in seen.dataset.meta.finalizers:
-        actions.append(MarkObject(has_finalizer=False, uuid=target.uuid))
-    if not isinstance(seen.storage, StorageView):
-        return _finish(seen, actions, target, Kept(), look_again=Backoff() if seen.storage else later)
-    damage = check_frozen(target, seen.storage)
-    verdict: Verdict = Kept() if damage is None else Damaged(damage)
-    return _finish(seen, actions, target, verdict, look_again=later)
+def _wait_for_storage(seen: ObservedDataset, target: Target, refusal: Refusal) -> DatasetPlan:
+    """A worker has its own patience with S3: what this look could not see does not end it."""
+    record = seen.transfer
+    if record is None or not is_running(record) or refusal.reason is Reason.PREFIX_OWNED_BY_OTHER:
+        return _refuse(seen, refusal, target)
+    return conclude(seen, Working(record), target=target, look_again=WORK_LOOK)
 
 
 def _transfer(
     seen: ObservedDataset, target: Target, source: SourcePlace | None, storage: StorageView
 ) -> DatasetPlan:
-    """Go by what became of the work so far: none, running, failed or done."""
+    """Go by what became of the work so far."""
     chosen = None if source is None else source.choose(seen.dataset.namespace, storage.source_prefix or "")
     task = build_task(seen, target, chosen, storage)
     record = seen.transfer
     if record is None:
-        return _resume_or_start(seen, target, task, chosen)
-    is_same = record.task.fingerprint == task.fingerprint
-    match record.state:
-        case TransferState.RUNNING if is_same:
-            return _keep_running(seen, target, task, chosen)
-        case TransferState.RUNNING:
-            return _finish(seen, [CancelTransfer()], target, Working(record), look_again=timedelta(0))
-        case TransferState.SUCCEEDED if is_same and record.facts is not None:
+        outcome = _find_final_outcome(seen)
+        return _start(seen, target, task, chosen) if outcome is None else _refuse(seen, outcome, target)
+    working = Working(record)
+    match find_standing(seen, task):
+        case Standing.ABSENT | Standing.RETRY:
+            return _start(seen, target, task, chosen)
+        case Standing.OTHER_RUNS:
+            return conclude(seen, working, target=target, actions=[CancelTransfer()], look_again=timedelta(0))
+        case Standing.RUNNING:
+            fresh_keys = build_refresh(record.task, task, chosen)
+            return conclude(seen, working, target=target, actions=fresh_keys, look_again=WORK_LOOK)
+        case Standing.DONE:
             return _report_done(seen, target, record)
-        case TransferState.FAILED if is_same and not _is_retry_due(seen, task, record):
+        case Standing.PAUSED:
             return _report_failure(seen, target, record)
-    return _start(seen, target, task, chosen)
 
 
-def _resume_or_start(
-    seen: ObservedDataset, target: Target, task: Task, source: DtoolBucket | None
-) -> DatasetPlan:
-    """After a restart: an outcome that only an edit can change is not tried again."""
+def _find_final_outcome(seen: ObservedDataset) -> Refusal | None:
+    """Recall, after a restart, an outcome that only an edit can change: it is not tried again."""
     ready = find_condition(seen.dataset.status.conditions, ConditionType.READY)
-    is_final = (
-        ready is not None
-        and ready.reason in _FINAL_REASONS
-        and ready.observed_generation == seen.dataset.meta.generation
-        and not is_look_requested(seen.dataset)
-    )
-    if is_final:
-        later = spread_interval(seen.policy.resync, key=seen.dataset.uid)
-        return _finish(seen, [], target, Kept(), look_again=later)
-    return _start(seen, target, task, source)
+    if ready is None or is_edited(seen.dataset) or is_look_requested(seen.dataset):
+        return None
+    reason = find_reason(ready.reason, Reason.PENDING)
+    return Refusal(reason, ready.message) if reason in _FINAL_REASONS else None
 
 
 def _start(seen: ObservedDataset, target: Target, task: Task, source: DtoolBucket | None) -> DatasetPlan:
+    """Finalizer first, then the owner marker, then the worker; or wait for a slot."""
     if not seen.slots.is_free:
         waiting = Refusal(Reason.QUEUED, "Waits for a running transfer to end.")
-        return _finish(seen, [], target, Refused(waiting), look_again=Backoff())
+        return conclude(seen, Refused(waiting), target=target, look_again=Backoff())
+    assert isinstance(seen.storage, StorageView)
     actions: list[DatasetAction] = [MarkObject(has_finalizer=source is not None, uuid=target.uuid)]
-    if target.bucket.spec.access_mode is AccessMode.READ_WRITE:
+    if target.bucket.spec.access_mode is AccessMode.READ_WRITE and seen.storage.owner is None:
         actions.append(EnsureOwner(expected_owner(seen, target)))
-    actions.append(StartTransfer(task, bucket_key(source)))
-    return _finish(seen, actions, target, Working(None), look_again=_CREDENTIALS_LOOK)
-
-
-def bucket_key(bucket: DtoolBucket | None) -> str | None:
-    """Return `namespace/name` of a bucket object."""
-    return None if bucket is None else f"{bucket.namespace}/{bucket.name}"
-
-
-def _keep_running(
-    seen: ObservedDataset, target: Target, task: Task, source: DtoolBucket | None
-) -> DatasetPlan:
-    record = seen.transfer
-    assert record is not None
-    actions: list[DatasetAction] = []
-    if record.task.credentials_version != task.credentials_version:
-        actions.append(RefreshCredentials(task, bucket_key(source)))
-    return _finish(seen, actions, target, Working(record), look_again=_CREDENTIALS_LOOK)
+    actions.append(build_start(task, source))
+    return conclude(seen, Working(None), target=target, actions=actions, look_again=WORK_LOOK)
 
 
 def _report_done(seen: ObservedDataset, target: Target, record: TransferRecord) -> DatasetPlan:
     assert record.facts is not None
-    actions: list[DatasetAction] = [MarkObject(has_finalizer=False, uuid=target.uuid)]
-    later = spread_interval(seen.policy.resync, key=seen.dataset.uid)
-    return _finish(
-        seen, actions, target, Done(record.facts, record.finished_at or seen.now), look_again=later
-    )
+    verdict = Done(record.facts, record.finished_at or seen.now)
+    mark = MarkObject(has_finalizer=False, uuid=target.uuid)
+    return conclude(seen, verdict, target=target, actions=[mark], look_again=resync(seen))
 
 
 def _report_failure(seen: ObservedDataset, target: Target, record: TransferRecord) -> DatasetPlan:
-    assert record.error is not None
-    refusal = failure_of(record)
-    later: timedelta = spread_interval(seen.policy.resync, key=seen.dataset.uid)
-    if not is_stalled_reason(refusal.reason):
-        later = max(timedelta(0), _retry_pause(seen, record) - (seen.now - (record.finished_at or seen.now)))
-    return _finish(seen, [], target, Refused(refusal), look_again=later)
-
-
-def failure_of(record: TransferRecord) -> Refusal:
-    """Say why a worker failed, in the API's vocabulary."""
-    assert record.error is not None
-    return Refusal(find_reason(record.error.reason, Reason.TRANSFER_FAILED), record.error.message)
-
-
-def _is_retry_due(seen: ObservedDataset, task: Task, record: TransferRecord) -> bool:
-    if is_look_requested(seen.dataset) or record.task.credentials_version != task.credentials_version:
-        return True
-    if is_stalled_reason(failure_of(record).reason):
-        return False
-    return is_due(record.finished_at or seen.now, _retry_pause(seen, record), seen.now)
-
-
-def _retry_pause(seen: ObservedDataset, record: TransferRecord) -> timedelta:
-    policy = seen.policy
-    return backoff_delay(
-        record.attempts, key=seen.dataset.uid, base=policy.backoff_base, cap=policy.backoff_cap
-    )
-
-
-def _finish(
-    seen: ObservedDataset,
-    actions: list[DatasetAction],
-    target: Target | None,
-    verdict: Verdict,
-    *,
-    look_again: timedelta | Backoff | None,
-) -> DatasetPlan:
-    """Leave out what is so already, and build the status."""
-    kept = tuple(action for action in actions if not _is_done(seen.dataset, action))
-    return Plan(kept, build_dataset_status(seen.dataset, target, verdict, seen.now), look_again)
-
-
-def _is_done(dataset: DtoolDataset, action: DatasetAction) -> bool:
-    if not isinstance(action, MarkObject):
-        return False
-    has_finalizer = FINALIZER in dataset.meta.finalizers
-    return has_finalizer == action.has_finalizer and (
-        action.uuid is None or dataset.meta.labels.get(LABEL_UUID) == action.uuid
-    )
+    failure = find_failure(record)
+    assert failure is not None
+    later = resync(seen) if is_stalled_reason(failure.reason) else retry_in(seen, record)
+    return conclude(seen, Refused(failure), target=target, look_again=later)

@@ -4,16 +4,18 @@ The finalizer stands only from before the first write of a copy until it is froz
 is removed, its source still has it; whatever cannot be reached any more never blocks the deletion.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
-from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.reasons import Reason
 from dtool_operator.names import FINALIZER
+from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan
+from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import (
     Target,
-    check_admission,
     check_ready,
+    check_writable,
     dataset_uuid,
     find_older_claim,
     resolve_target,
@@ -22,44 +24,45 @@ from dtool_operator.planning.plan import (
     Backoff,
     CancelTransfer,
     DatasetAction,
+    EnsureOwner,
     MarkObject,
     Plan,
     ReportLeftBehind,
-    StartTransfer,
-    backoff_delay,
     is_due,
 )
+from dtool_operator.planning.standing import Standing, find_failure, find_standing, is_running, retry_in
+from dtool_operator.planning.status import Refused, build_dataset_status
 from dtool_operator.planning.storage_check import check_owner
-from dtool_operator.planning.task import TaskKind
-from dtool_operator.planning.transfer import TransferState
-from dtool_operator.planning.work import build_removal
+from dtool_operator.planning.task import Task, TaskKind
+from dtool_operator.planning.work import build_refresh, build_removal, build_start, expected_owner
 
-DeletionPlan = Plan[DatasetAction, DtoolDatasetStatus]
+#: With these the data cannot be reached any more, or must not be touched: nothing is removed.
+_LEFT_BEHIND = frozenset(
+    {
+        Reason.BUCKET_NOT_FOUND,
+        Reason.NAMESPACE_NOT_ALLOWED,
+        Reason.CLAIMED_BY_ANOTHER,
+        Reason.READ_ONLY_BUCKET,
+        Reason.PREFIX_OWNED_BY_OTHER,
+    }
+)
 
-_RELEASE = MarkObject(has_finalizer=False)
-#: Without these the data cannot be reached, or must not be touched: nothing is removed.
-_GONE = frozenset({Reason.BUCKET_NOT_FOUND, Reason.NAMESPACE_NOT_ALLOWED, Reason.CLAIMED_BY_ANOTHER})
 
-
-def plan_deletion(seen: ObservedDataset) -> DeletionPlan:
+def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
     """Cancel, remove an unfinished copy if it is ours, release."""
-    if FINALIZER not in seen.dataset.meta.finalizers:
-        return _cancel_only(seen)
     record = seen.transfer
-    if (
-        record is not None
-        and record.task.kind is not TaskKind.REMOVE
-        and record.state is TransferState.RUNNING
-    ):
+    if FINALIZER not in seen.dataset.meta.finalizers:
+        return Plan((CancelTransfer(),) if is_running(record) else (), None, None)
+    if record is not None and is_running(record) and record.task.kind is not TaskKind.REMOVE:
         return Plan((CancelTransfer(),), None, timedelta(0))
+    if was_frozen(seen.dataset):
+        return _release(seen)
     target = resolve_removal(seen)
     if isinstance(target, Refusal):
-        if target.reason in _GONE:
-            return _release(f"{target.message} What an unfinished copy wrote was left there.")
-        return _retry_until_timeout(seen, target)
-    if isinstance(seen.storage, Refusal):
-        return _retry_until_timeout(seen, seen.storage)
+        return _wait(seen, target)
     assert seen.storage is not None, "S3 is asked before anything is removed"
+    if isinstance(seen.storage, Refusal):
+        return _wait(seen, seen.storage)
     return _remove(seen, target, seen.storage)
 
 
@@ -74,63 +77,101 @@ def resolve_removal(seen: ObservedDataset) -> Target | Refusal:
     if isinstance(target, Refusal):
         return target
     return (
-        check_admission(target.bucket, dataset.namespace, seen.cluster)
-        or find_older_claim(dataset, target, seen.siblings, seen.cluster)
+        find_older_claim(dataset, target, seen.siblings, seen.cluster)
+        or check_writable(target.bucket)
         or check_ready(target.bucket)
         or target
     )
-
-
-def _cancel_only(seen: ObservedDataset) -> DeletionPlan:
-    is_running = seen.transfer is not None and seen.transfer.state is TransferState.RUNNING
-    return Plan((CancelTransfer(),) if is_running else (), None, None)
-
-
-def _remove(seen: ObservedDataset, target: Target, storage: StorageView) -> DeletionPlan:
-    refusal = check_owner(seen, target, storage)
-    if refusal is not None:
-        return _release(refusal.message)
-    is_elsewhere = storage.registered_prefix not in (None, target.prefix)
-    is_frozen = storage.admin is not None and storage.admin.is_frozen
-    record = seen.transfer
-    is_removed = (
-        record is not None and record.task.kind is TaskKind.REMOVE and record.state is TransferState.SUCCEEDED
-    )
-    if is_removed or is_elsewhere or is_frozen:
-        return Plan((_RELEASE,), None, None)
-    task = build_removal(seen, target, storage.credentials_version)
-    if record is not None and record.task.kind is TaskKind.REMOVE:
-        if record.state is TransferState.RUNNING:
-            return Plan((), None, timedelta(seconds=30))
-        if is_timed_out(seen):
-            return _release(f"What an unfinished copy wrote under {target.prefix!r} was left there.")
-        pause = backoff_delay(
-            record.attempts,
-            key=seen.dataset.uid,
-            base=seen.policy.backoff_base,
-            cap=seen.policy.backoff_cap,
-        )
-        if not is_due(record.finished_at or seen.now, pause, seen.now):
-            return Plan((), None, pause)
-    return Plan((StartTransfer(task),), None, timedelta(seconds=30))
-
-
-def _retry_until_timeout(seen: ObservedDataset, refusal: Refusal) -> DeletionPlan:
-    if is_timed_out(seen):
-        return _release(f"{refusal.message} What an unfinished copy wrote was left there.")
-    return Plan((), None, Backoff())
 
 
 def is_timed_out(seen: ObservedDataset) -> bool:
     """Tell whether the deletion waited long enough for an endpoint that does not answer."""
     deleted_at = seen.dataset.meta.deletion_timestamp
     assert deleted_at is not None
+    return is_due(deleted_at, _timeout(seen), seen.now)
+
+
+def _remove(seen: ObservedDataset, target: Target, storage: StorageView) -> DatasetPlan:
+    """Remove what is there, if it is ours and no frozen dataset."""
+    refusal = check_owner(seen, target, storage)
+    if refusal is not None:
+        return _wait(seen, refusal)
+    if storage.registered_prefix not in (None, target.prefix):
+        return _release(seen, f"The registration key of {target.uuid} names another prefix.")
+    is_frozen = storage.admin is not None and storage.admin.is_frozen
+    # the owner marker comes before the first write: without one nothing was written
+    is_empty = storage.owner is None and storage.registered_prefix is None and storage.admin is None
+    if is_frozen or is_empty:
+        return _release(seen)
+    return _follow_removal(seen, target, storage)
+
+
+def _follow_removal(seen: ObservedDataset, target: Target, storage: StorageView) -> DatasetPlan:
+    task = build_removal(seen, target, storage.credentials_version)
+    match find_standing(seen, task):
+        case Standing.DONE:
+            return _release(seen)
+        case Standing.OTHER_RUNS:
+            return Plan((CancelTransfer(),), None, timedelta(0))
+        case Standing.RUNNING:
+            assert seen.transfer is not None
+            return Plan(tuple(build_refresh(seen.transfer.task, task, None)), None, WORK_LOOK)
+        case Standing.PAUSED | Standing.RETRY if is_timed_out(seen):
+            return _release(seen, f"What lies under {target.prefix!r} could not be removed.")
+        case Standing.PAUSED:
+            return _report_failure(seen)
+        case Standing.ABSENT | Standing.RETRY:
+            return _start(seen, target, storage, task)
+
+
+def _start(seen: ObservedDataset, target: Target, storage: StorageView, task: Task) -> DatasetPlan:
+    if not seen.slots.is_free:
+        return Plan((), None, Backoff())
+    actions: list[DatasetAction] = []
+    if storage.owner is None:
+        actions.append(EnsureOwner(expected_owner(seen, target)))
+    return Plan((*actions, build_start(task, None)), None, WORK_LOOK)
+
+
+def _report_failure(seen: ObservedDataset) -> DatasetPlan:
+    record = seen.transfer
+    assert record is not None
+    failure = find_failure(record)
+    assert failure is not None
+    return _say(seen, failure, look_again=retry_in(seen, record))
+
+
+def _wait(seen: ObservedDataset, refusal: Refusal) -> DatasetPlan:
+    """Wait for what may come back, for so long; leave behind at once what may not be touched."""
+    if refusal.reason in _LEFT_BEHIND or is_timed_out(seen):
+        return _release(seen, refusal.message)
+    is_stopped = refusal.reason is Reason.BUCKET_NOT_READY and not refusal.is_passing
+    actions = [CancelTransfer()] if is_stopped and is_running(seen.transfer) else []
+    return _say(seen, refusal, actions=actions, look_again=Backoff())
+
+
+def _say(
+    seen: ObservedDataset,
+    refusal: Refusal,
+    *,
+    actions: Sequence[DatasetAction] = (),
+    look_again: timedelta | Backoff,
+) -> DatasetPlan:
+    end = f"The unfinished copy is left behind if it cannot be removed within {_timeout(seen)}."
+    verdict = Refused(Refusal(refusal.reason, f"{refusal.message} {end}"))
+    status = build_dataset_status(seen.dataset, None, verdict, seen.now)
+    return Plan(tuple(actions), status, look_again)
+
+
+def _timeout(seen: ObservedDataset) -> timedelta:
     namespace = seen.cluster.namespaces.get(seen.dataset.namespace)
     is_terminating = namespace is None or namespace.is_terminating
-    policy = seen.policy
-    timeout = policy.terminating_deletion_timeout if is_terminating else policy.deletion_timeout
-    return is_due(deleted_at, timeout, seen.now)
+    return seen.policy.terminating_deletion_timeout if is_terminating else seen.policy.deletion_timeout
 
 
-def _release(message: str) -> DeletionPlan:
-    return Plan((ReportLeftBehind(message), _RELEASE), None, None)
+def _release(seen: ObservedDataset, left_behind: str | None = None) -> DatasetPlan:
+    """Let the object go; first end what still removes, and say what stays behind."""
+    actions: list[DatasetAction] = [CancelTransfer()] if is_running(seen.transfer) else []
+    if left_behind is not None:
+        actions.append(ReportLeftBehind(f"{left_behind} What an unfinished copy wrote was left there."))
+    return Plan((*actions, MarkObject(has_finalizer=False)), None, None)

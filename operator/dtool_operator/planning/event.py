@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from dtool_operator.api.conditions import Condition, ConditionStatus, ConditionType, find_condition
 
-_TOLD = (ConditionType.READY, ConditionType.VERIFIED, ConditionType.PREFIXES_RESPECTED)
+#: Steps on the way that STATE shows; only their beginning and their end are told.
+_SILENT = frozenset({"Pending", "Queued", "Verifying", "Freezing"})
+#: Told as normal Events though the object is not Ready.
+_NO_WARNING = frozenset({"Copying", "Suspended"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +21,28 @@ class Announcement:
 
 
 def announce(old: Iterable[Condition], new: Iterable[Condition]) -> tuple[Announcement, ...]:
-    """Tell the conditions whose status or reason changed; progress and unknown ones are not told."""
-    before = tuple(old)
-    told = []
-    is_stalled = find_condition(new := tuple(new), ConditionType.STALLED) is not None
-    for type_ in _TOLD:
-        now, was = find_condition(new, type_), find_condition(before, type_)
-        if now is None or now.status is ConditionStatus.UNKNOWN:
-            continue
-        if was is not None and (was.status, was.reason) == (now.status, now.reason):
-            continue
-        if type_ is not ConditionType.READY and (was is None or now.status is ConditionStatus.TRUE):
-            continue
-        is_bad = now.status is ConditionStatus.FALSE and (is_stalled or now.reason not in _UNDER_WAY)
-        told.append(Announcement(is_bad, now.reason, now.message or f"{type_.value} is {now.status.value}"))
-    return tuple(told)
+    """Tell a Ready that changed its status or reason, and what else has become False for a reason of its own.
+
+    Unknown conditions and steps on the way are not told.
+    """
+    before, after = tuple(old), tuple(new)
+    told: dict[str, Announcement] = {}
+    for type_ in (ConditionType.READY, ConditionType.VERIFIED, ConditionType.PREFIXES_RESPECTED):
+        was, now = find_condition(before, type_), find_condition(after, type_)
+        if now is not None and _is_told(was, now):
+            told.setdefault(now.reason, _word(now))
+    return tuple(told.values())
 
 
-_UNDER_WAY = frozenset({"Pending", "Queued", "Copying", "Verifying", "Freezing", "Suspended"})
+def _is_told(was: Condition | None, now: Condition) -> bool:
+    if was is not None and (was.status, was.reason) == (now.status, now.reason):
+        return False
+    if now.type is ConditionType.READY:
+        return now.reason not in _SILENT
+    return was is not None and now.status is ConditionStatus.FALSE
+
+
+def _word(condition: Condition) -> Announcement:
+    is_warning = condition.status is ConditionStatus.FALSE and condition.reason not in _NO_WARNING
+    message = condition.message or f"{condition.type.value} is {condition.status.value}"
+    return Announcement(is_warning, condition.reason, message)

@@ -23,9 +23,11 @@ def build_invalid_bucket_status(
 def build_invalid_dataset_status(
     meta: ObjectMeta, status: DtoolDatasetStatus, message: str, now: datetime
 ) -> DtoolDatasetStatus:
-    """Say Stalled, InvalidSpec; keep what was seen before."""
+    """Say Stalled, InvalidSpec; keep what was seen before, without the progress of work that has ended."""
     changes = _changes(meta, status.conditions, message, now)
-    return DtoolDatasetStatus.model_validate({**dict(status), **changes, "state": DatasetState.FAILED})
+    return DtoolDatasetStatus.model_validate(
+        {**dict(status), **changes, "state": DatasetState.FAILED, "progress": None}
+    )
 
 
 def _changes(meta: ObjectMeta, old: tuple[Condition, ...], message: str, now: datetime) -> dict[str, object]:

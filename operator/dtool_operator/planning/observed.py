@@ -16,10 +16,14 @@ from dtool_s3.ownership import Owner
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why something is not done: a reason of the API, and a message that tells what to do next."""
+    """Why something is not done: a reason of the API, and a message that tells what to do next.
+
+    `is_passing`: it is expected to pass without anybody's decision; what runs meanwhile may go on.
+    """
 
     reason: Reason
     message: str
+    is_passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +52,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The cluster as the watches show it; `buckets` are those whose spec is valid."""
+    """The cluster as the watches show it.
+
+    `buckets` are those whose spec is valid, `invalid_buckets` namespace and name of the others.
+    """
 
     uid: str
     buckets: tuple[DtoolBucket, ...]
     namespaces: Mapping[str, NamespaceView]
+    invalid_buckets: frozenset[tuple[str, str]] = frozenset()
 
     def find_bucket(self, namespace: str, name: str) -> DtoolBucket | None:
         """Return the bucket object, or None."""
@@ -126,25 +134,27 @@ class ObservedDataset:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """The last self-test: of which spec and Secret, how it went, and whether it wrote."""
+    """The last self-test: of which spec and Secret, how it went, whether it wrote, the how manyth of it."""
 
     version: str
     tested_at: datetime
     refusal: Refusal | None = None
     wrote: bool = False
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     """The last listing; `catalog` is that of the last one that succeeded.
 
-    `is_stale`: a dataset is known to have arrived or gone since.
+    `is_stale`: a dataset is known to have arrived or gone since. `attempt` counts failures in a row.
     """
 
     listed_at: datetime
     catalog: Catalog | None = None
     refusal: Refusal | None = None
     is_stale: bool = False
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)

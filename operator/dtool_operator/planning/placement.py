@@ -4,12 +4,15 @@ Each check returns a Refusal or lets the next one speak; S3 is asked only when a
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.choice import AccessMode, DeletionPolicy, Identity, VerifyMethod
+from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset, DtoolDatasetSpec
-from dtool_operator.api.reasons import Reason
+from dtool_operator.api.reasons import Reason, is_stalled_reason
 from dtool_operator.api.source import BucketRef, Source
+from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.observed import ClusterView, Policy, Refusal, is_ready
 from dtool_operator.planning.prefix_policy import (
     derive_prefix,
@@ -19,6 +22,9 @@ from dtool_operator.planning.prefix_policy import (
     storage_key,
 )
 from dtool_s3.uri import parse_dataset_uri
+
+#: Refusals of a bucket's spec that end without an edit of it.
+_RULED_OUT: Final = frozenset({Reason.ENDPOINT_NOT_ALLOWED, Reason.PREFIX_OVERLAPS, Reason.SUSPENDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +96,13 @@ def find_bucket(ref: BucketRef, namespace: str, cluster: ClusterView) -> DtoolBu
     """Look a reference up; `BucketNotFound` says in which namespace it was looked for."""
     place = ref.namespace or namespace
     found = cluster.find_bucket(place, ref.name)
-    if found is None:
+    if found is not None:
+        return found
+    if (place, ref.name) in cluster.invalid_buckets:
         return Refusal(
-            Reason.BUCKET_NOT_FOUND, f"There is no valid DtoolBucket {ref.name!r} in namespace {place!r}."
+            Reason.BUCKET_NOT_READY, f"DtoolBucket {place}/{ref.name} is not valid; see its conditions."
         )
-    return found
+    return Refusal(Reason.BUCKET_NOT_FOUND, f"There is no DtoolBucket {ref.name!r} in namespace {place!r}.")
 
 
 def check_admission(bucket: DtoolBucket, namespace: str, cluster: ClusterView) -> Refusal | None:
@@ -109,11 +117,26 @@ def check_admission(bucket: DtoolBucket, namespace: str, cluster: ClusterView) -
 
 
 def check_ready(bucket: DtoolBucket) -> Refusal | None:
-    """Refuse a bucket that is suspended or not found usable yet."""
+    """Refuse a bucket that is suspended or not found usable yet.
+
+    What runs may go on where the bucket only does not answer, or is tried again after an edit.
+    """
     if is_ready(bucket):
         return None
     why = "is suspended" if bucket.spec.suspend else "is not Ready; see its conditions"
-    return Refusal(Reason.BUCKET_NOT_READY, f"DtoolBucket {bucket.namespace}/{bucket.name} {why}.")
+    return Refusal(
+        Reason.BUCKET_NOT_READY,
+        f"DtoolBucket {bucket.namespace}/{bucket.name} {why}.",
+        is_passing=not (bucket.spec.suspend or _is_ruled_out(bucket)),
+    )
+
+
+def _is_ruled_out(bucket: DtoolBucket) -> bool:
+    """Tell whether the bucket's present spec was refused, rather than its storage found wanting."""
+    ready = find_condition(bucket.status.conditions, ConditionType.READY)
+    if ready is None or ready.observed_generation != bucket.meta.generation:
+        return False
+    return is_stalled_reason(ready.reason) or ready.reason in _RULED_OUT
 
 
 def resolve_target(dataset: DtoolDataset, cluster: ClusterView) -> Target | Refusal:
@@ -136,10 +159,17 @@ def check_target(dataset: DtoolDataset, target: Target) -> Refusal | None:
     refusal = check_ready(target.bucket)
     if refusal is not None:
         return refusal
-    if dataset.spec.source is not None and target.bucket.spec.access_mode is AccessMode.READ_ONLY:
-        name = f"{target.bucket.namespace}/{target.bucket.name}"
-        return Refusal(Reason.READ_ONLY_BUCKET, f"DtoolBucket {name} is ReadOnly: nothing is copied into it.")
-    return None
+    if dataset.spec.source is None or was_frozen(dataset):
+        return None
+    return check_writable(target.bucket)
+
+
+def check_writable(bucket: DtoolBucket) -> Refusal | None:
+    """Refuse a bucket to which nothing is ever written."""
+    if bucket.spec.access_mode is AccessMode.READ_WRITE:
+        return None
+    name = f"{bucket.namespace}/{bucket.name}"
+    return Refusal(Reason.READ_ONLY_BUCKET, f"DtoolBucket {name} is ReadOnly: nothing is written to it.")
 
 
 def resolve_source(
@@ -205,7 +235,7 @@ def find_older_claim(
     """Refuse where an older object of this namespace describes the same dataset at the same place."""
     rank = (dataset.meta.creation_timestamp, dataset.uid)
     for other in siblings:
-        if other.uid == dataset.uid or (other.meta.creation_timestamp, other.uid) >= rank:
+        if (other.meta.creation_timestamp, other.uid) >= rank:
             continue
         if other.spec.bucket_ref is None or dataset_uuid(other.spec) != target.uuid:
             continue

@@ -69,15 +69,21 @@ DatasetAction = (
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """Try the bucket; under `prefix` if it may be written to, else HEAD and list only."""
+    """Try the bucket; under `prefix` if it may be written to, else HEAD and list only.
+
+    `attempt` counts the tests of one version in a row; the outcome carries it, and the pause grows with it.
+    """
 
     version: str
     prefix: str | None
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ListDatasets:
-    """List the datasets of the bucket."""
+    """List the datasets of the bucket; `attempt` counts listings in a row, as for a test."""
+
+    attempt: int = 1
 
 
 BucketAction = SelfTest | ListDatasets

@@ -3,6 +3,7 @@
 Rules 3, 5 and 12 of the API. A prefix is derived from the namespace, never chosen.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Final
@@ -14,6 +15,9 @@ from dtool_operator.api.prefixes import NAMESPACE_PLACEHOLDER
 
 AWS: Final = "aws"
 """Stands for the endpoint of a bucket without `spec.endpoint`."""
+
+_OWN_PORTS: Final = {"https": ":443", "http": ":80"}
+_NAMESPACE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def derive_prefix(spec: DtoolBucketSpec, namespace: str) -> str:
@@ -29,11 +33,11 @@ def endpoint_key(spec: DtoolBucketSpec) -> str:
 
 
 def normalize_endpoint(url: str) -> str:
-    """Return `scheme://host[:port]` in lower case, without path."""
+    """Return `scheme://host[:port]` in lower case, without path and without the scheme's own port."""
     if url == AWS:
         return AWS
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    parts = urlsplit(url.lower())
+    return f"{parts.scheme}://{parts.netloc.removesuffix(_OWN_PORTS.get(parts.scheme, ''))}"
 
 
 def storage_key(spec: DtoolBucketSpec) -> tuple[str, str]:
@@ -94,7 +98,8 @@ def find_winner(bucket: DtoolBucket, others: Iterable[DtoolBucket], *, admins: f
         and rank(other) < rank(bucket)
         and could_overlap(prefix_pattern(bucket), prefix_pattern(other))
     ]
-    return min((f"{rival.namespace}/{rival.name}" for rival in rivals), default=None)
+    winner = min(rivals, key=rank, default=None)
+    return None if winner is None else f"{winner.namespace}/{winner.name}"
 
 
 def prefix_pattern(bucket: DtoolBucket) -> str:
@@ -109,6 +114,13 @@ def could_overlap(one: str, other: str) -> bool:
     for left, right in zip_longest(one.split("/")[:-1], other.split("/")[:-1]):
         if left is None or right is None:
             return True
-        if left != right and NAMESPACE_PLACEHOLDER not in (left, right):
+        if not (_could_be(left, right) or _could_be(right, left)):
             return False
     return True
+
+
+def _could_be(pattern: str, segment: str) -> bool:
+    """Tell whether a template's segment could be this one for some namespace."""
+    if pattern == NAMESPACE_PLACEHOLDER != segment:
+        return _NAMESPACE_NAME.fullmatch(segment) is not None
+    return pattern == segment

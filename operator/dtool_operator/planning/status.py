@@ -12,7 +12,6 @@ from dtool_operator.api.conditions import (
     Condition,
     ConditionStatus,
     ConditionType,
-    find_condition,
     merge_conditions,
 )
 from dtool_operator.api.dataset import DtoolDataset
@@ -24,8 +23,9 @@ from dtool_operator.api.dataset_status import (
     Verification,
 )
 from dtool_operator.api.quantities import format_size
-from dtool_operator.api.reasons import Reason, is_stalled_reason
+from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
+from dtool_operator.planning.history import find_damage, was_frozen
 from dtool_operator.planning.observed import Refusal
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.task import DatasetFacts, ProgressLine
@@ -61,7 +61,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """As reported before."""
+    """Frozen before, and nothing new is known of it: Ready unless damage was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,9 @@ def build_dataset_status(
 ) -> DtoolDatasetStatus:
     """Build the complete status; conditions keep their transition times where their status is the same."""
     changes = _changes(dataset, verdict)
-    conditions = changes.pop("conditions", None)
-    new = dataset.status.conditions if conditions is None else conditions
-    observed = [c.model_copy(update={"observed_generation": dataset.meta.generation}) for c in new]
+    observed = [
+        c.model_copy(update={"observed_generation": dataset.meta.generation}) for c in changes["conditions"]
+    ]
     if target is not None:
         changes |= {"uuid": target.uuid, "uri": f"s3://{target.bucket.spec.bucket}/{target.uuid}"}
     return DtoolDatasetStatus.model_validate(
@@ -104,7 +104,7 @@ def build_dataset_status(
 def _changes(dataset: DtoolDataset, verdict: Verdict) -> dict[str, Any]:
     match verdict:
         case Kept():
-            return {}
+            return _kept(dataset)
         case Refused(refusal):
             return _refused(dataset, refusal)
         case Suspended():
@@ -120,18 +120,28 @@ def _changes(dataset: DtoolDataset, verdict: Verdict) -> dict[str, Any]:
 
 def _refused(dataset: DtoolDataset, refusal: Refusal) -> dict[str, object]:
     stalled = is_stalled_reason(refusal.reason)
-    frozen = find_condition(dataset.status.conditions, ConditionType.FROZEN)
-    if frozen is not None and frozen.status is ConditionStatus.TRUE:
-        kept = [c for c in dataset.status.conditions if c.type in _ABOUT_DATA]
-        state = dataset.status.state
+    if was_frozen(dataset):
+        about_data = _known_of_data(dataset)
+        state = DatasetState.DAMAGED if find_damage(dataset) else DatasetState.FROZEN
     else:
-        kept = _data_unknown(refusal.reason)
-        state = DatasetState.FAILED if stalled else DatasetState.PENDING
+        about_data = _data_unknown(refusal.reason)
+        state = DatasetState.PENDING
     return {
-        "conditions": [*_not_ready(refusal, stalled=stalled), *kept],
-        "state": state,
+        "conditions": [*_not_ready(refusal, stalled=stalled), *about_data],
+        "state": DatasetState.FAILED if stalled else state,
         "progress": None,
     }
+
+
+def _kept(dataset: DtoolDataset) -> dict[str, object]:
+    """Say what the conditions about the data say, whatever was in the way in the meantime (rule 13)."""
+    damage = find_damage(dataset)
+    if damage is None:
+        state, speaking = DatasetState.FROZEN, [_ready()]
+    else:
+        refusal = Refusal(find_reason(damage.reason, Reason.CONTENT_DIFFERS), damage.message)
+        state, speaking = DatasetState.DAMAGED, _not_ready(refusal, stalled=False)
+    return {"conditions": [*speaking, *_known_of_data(dataset)], "state": state, "progress": None}
 
 
 def _working(dataset: DtoolDataset, record: TransferRecord | None) -> dict[str, object]:
@@ -169,11 +179,10 @@ def format_percent(line: ProgressLine) -> str:
 
 
 def _done(facts: DatasetFacts, at: datetime) -> dict[str, object]:
-    is_proven = not (facts.unproven or facts.same_as_source or facts.mismatch_count)
     unread = facts.unproven + facts.same_as_source
     verified = (
         _condition(ConditionType.VERIFIED, ConditionStatus.TRUE, Reason.CONTENT_VERIFIED)
-        if is_proven
+        if not unread
         else _condition(
             ConditionType.VERIFIED,
             ConditionStatus.UNKNOWN,
@@ -184,12 +193,7 @@ def _done(facts: DatasetFacts, at: datetime) -> dict[str, object]:
     return {
         "state": DatasetState.FROZEN,
         "conditions": [
-            _condition(
-                ConditionType.READY,
-                ConditionStatus.TRUE,
-                Reason.SUCCEEDED,
-                "The dataset is frozen and complete.",
-            ),
+            _ready(),
             _condition(ConditionType.FROZEN, ConditionStatus.TRUE, Reason.FROZEN),
             verified,
             _condition(ConditionType.METADATA_SYNCED, ConditionStatus.TRUE, Reason.SYNCED),
@@ -229,10 +233,15 @@ def _damaged(refusal: Refusal) -> dict[str, object]:
             _condition(ConditionType.VERIFIED, ConditionStatus.FALSE, refusal.reason, refusal.message),
             _condition(ConditionType.METADATA_SYNCED, ConditionStatus.UNKNOWN, refusal.reason),
         ],
+        "progress": None,
     }
 
 
 _ABOUT_DATA = frozenset({ConditionType.FROZEN, ConditionType.VERIFIED, ConditionType.METADATA_SYNCED})
+
+
+def _known_of_data(dataset: DtoolDataset) -> list[Condition]:
+    return [c for c in dataset.status.conditions if c.type in _ABOUT_DATA]
 
 
 def _data_unknown(reason: Reason) -> list[Condition]:
@@ -241,6 +250,11 @@ def _data_unknown(reason: Reason) -> list[Condition]:
         _condition(ConditionType.VERIFIED, ConditionStatus.UNKNOWN, reason),
         _condition(ConditionType.METADATA_SYNCED, ConditionStatus.UNKNOWN, reason),
     ]
+
+
+def _ready() -> Condition:
+    message = "The dataset is frozen and complete."
+    return _condition(ConditionType.READY, ConditionStatus.TRUE, Reason.SUCCEEDED, message)
 
 
 def _not_ready(refusal: Refusal, *, stalled: bool) -> list[Condition]:
@@ -256,4 +270,8 @@ def _condition(type_: ConditionType, status: ConditionStatus, reason: Reason, me
 
 
 def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    """Read a time out of somebody's bucket; None for what is no moment of this calendar."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

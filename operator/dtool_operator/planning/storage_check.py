@@ -97,18 +97,20 @@ def check_source(dataset: DtoolDataset, source: SourcePlace, storage: StorageVie
 
 def check_frozen(target: Target, storage: StorageView) -> Refusal | None:
     """Say what happened to a dataset that was reported frozen before; None: it is as it was."""
+    is_registered = storage.registered_prefix is not None
+    if storage.admin is None and storage.registered_prefix in (None, target.prefix):
+        return Refusal(
+            Reason.DATASET_MISSING,
+            f"Dataset {target.uuid} was frozen under {target.prefix!r} and is not there any more.",
+        )
     if storage.registered_prefix != target.prefix:
-        found = "is gone" if storage.registered_prefix is None else "names another prefix"
+        found = "names another prefix" if is_registered else "is gone"
         return Refusal(
             Reason.REGISTRATION_HIJACKED,
             f"The registration key of {target.uuid} {found}; the dataset under {target.prefix!r} is not "
             "what readers of the bucket find.",
         )
-    if storage.admin is None:
-        return Refusal(
-            Reason.DATASET_MISSING,
-            f"Dataset {target.uuid} was frozen under {target.prefix!r} and is not there any more.",
-        )
+    assert storage.admin is not None
     if not storage.admin.is_frozen:
         return Refusal(
             Reason.CONTENT_DIFFERS, f"Dataset {target.uuid} was frozen and is a proto dataset now."

@@ -5,6 +5,7 @@ import hashlib
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.planning.observed import ObservedDataset, StorageView
 from dtool_operator.planning.placement import Target, may_copy_server_side
+from dtool_operator.planning.plan import DatasetAction, RefreshCredentials, StartTransfer
 from dtool_operator.planning.task import Location, Task, TaskKind
 from dtool_s3.ownership import Owner
 from dtool_s3.settings import Addressing, ConditionalWrites
@@ -33,9 +34,10 @@ def build_task(
     if source is None:
         return _task(seen, target, TaskKind.VERIFY, place, None, storage.credentials_version)
     origin = build_location(source, storage.source_prefix or "")
-    task = _task(seen, target, TaskKind.COPY, place, origin, storage.credentials_version)
-    is_server_side = may_copy_server_side(source, target.bucket, seen.policy)
-    return task.model_copy(update={"server_side": is_server_side})
+    server_side = may_copy_server_side(source, target.bucket, seen.policy)
+    return _task(
+        seen, target, TaskKind.COPY, place, origin, storage.credentials_version, server_side=server_side
+    )
 
 
 def build_removal(seen: ObservedDataset, target: Target, credentials_version: str) -> Task:
@@ -51,8 +53,12 @@ def _task(
     place: Location,
     origin: Location | None,
     credentials_version: str,
+    *,
+    server_side: bool = False,
 ) -> Task:
-    parts = [kind.value, target.uuid, place.model_dump_json(), origin.model_dump_json() if origin else ""]
+    # a worker that may no longer read the source with the target's keys is another worker
+    parts = [kind.value, target.uuid, place.model_dump_json(), str(server_side)]
+    parts.append(origin.model_dump_json() if origin else "")
     fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return Task(
         kind=kind,
@@ -62,10 +68,27 @@ def _task(
         uuid=target.uuid,
         target=place,
         source=origin,
+        server_side=server_side,
         concurrency=min(MAX_ITEMS_IN_FLIGHT, target.bucket.spec.limits.concurrent_requests),
         credentials_version=credentials_version,
         bucket_key=f"{target.bucket.namespace}/{target.bucket.name}",
     )
+
+
+def build_start(task: Task, source: DtoolBucket | None) -> StartTransfer:
+    """Say what to start, and through which bucket object the source is read."""
+    return StartTransfer(task, _name(source))
+
+
+def build_refresh(running: Task, wanted: Task, source: DtoolBucket | None) -> list[DatasetAction]:
+    """Give a running task the Secrets as they are now, if they changed since it got its own (rule 19)."""
+    if running.credentials_version == wanted.credentials_version:
+        return []
+    return [RefreshCredentials(wanted, _name(source))]
+
+
+def _name(bucket: DtoolBucket | None) -> str | None:
+    return None if bucket is None else f"{bucket.namespace}/{bucket.name}"
 
 
 def expected_owner(seen: ObservedDataset, target: Target) -> Owner:

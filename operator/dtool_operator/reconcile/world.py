@@ -21,6 +21,7 @@ from dtool_operator.names import (
     LABEL_UUID,
 )
 from dtool_operator.planning.observed import ClusterView, NamespaceView, is_ready
+from dtool_operator.planning.placement import dataset_uuid
 from dtool_operator.reconcile.queue import Key
 from dtool_s3.uri import DatasetURI, parse_uri
 
@@ -51,6 +52,7 @@ class World:
         self._buckets: dict[str, Bucket] = {}
         self._datasets: dict[str, Dataset] = {}
         self._names: dict[str, set[str]] = {}
+        self._claims: dict[tuple[str, str], set[str]] = {}
         self._namespaces: dict[str, NamespaceView] = {}
         self._view: ClusterView | None = None
 
@@ -68,11 +70,25 @@ class World:
         found = (self._datasets[uid] for uid in uids)
         return tuple(one for one in found if isinstance(one, DtoolDataset))
 
+    def rivals(self, dataset: Dataset) -> tuple[DtoolDataset, ...]:
+        """Return the other valid objects of its namespace that describe the same dataset."""
+        claim = _claim(dataset)
+        uids = set() if claim is None else self._claims.get(claim, set()) - {dataset.meta.uid}
+        found = (self._datasets[uid] for uid in sorted(uids))
+        return tuple(one for one in found if isinstance(one, DtoolDataset))
+
     def view(self) -> ClusterView:
         """Return a frozen picture of buckets and namespaces."""
         if self._view is None:
-            valid = tuple(b for b in self._buckets.values() if isinstance(b, DtoolBucket))
-            self._view = ClusterView(self.cluster_uid, valid, dict(self._namespaces))
+            buckets = self._buckets.values()
+            self._view = ClusterView(
+                uid=self.cluster_uid,
+                buckets=tuple(b for b in buckets if isinstance(b, DtoolBucket)),
+                namespaces=dict(self._namespaces),
+                invalid_buckets=frozenset(
+                    (b.meta.namespace, b.meta.name) for b in buckets if isinstance(b, Invalid)
+                ),
+            )
         return self._view
 
     def put(self, plural: str, body: Mapping[str, Any]) -> set[Key]:
@@ -97,15 +113,30 @@ class World:
             if bucket is None:
                 return set()
             return {object_key(BUCKET_PLURAL, bucket.meta)} | self._after_bucket(bucket)
-        dataset = self._datasets.pop(uid, None)
+        return self._remove_dataset(uid)
+
+    def _remove_dataset(self, uid: str) -> set[Key]:
+        """Take out a dataset; those that yielded to it are looked at again."""
+        dataset = self._datasets.get(uid)
         if dataset is None:
             return set()
-        self._names.get(dataset.meta.namespace, set()).discard(uid)
-        siblings = self.datasets(dataset.meta.namespace)
-        return {
-            object_key(DATASET_PLURAL, dataset.meta),
-            *(object_key(DATASET_PLURAL, s.meta) for s in siblings),
-        }
+        keys = {object_key(DATASET_PLURAL, one.meta) for one in (dataset, *self.rivals(dataset))}
+        self._forget_claim(dataset)
+        del self._datasets[uid]
+        namespace = self._names[dataset.meta.namespace]
+        namespace.discard(uid)
+        if not namespace:
+            del self._names[dataset.meta.namespace]
+        return keys
+
+    def _forget_claim(self, dataset: Dataset) -> None:
+        claim = _claim(dataset)
+        if claim is None:
+            return
+        uids = self._claims[claim]
+        uids.discard(dataset.meta.uid)
+        if not uids:
+            del self._claims[claim]
 
     def _put_namespace(self, body: Mapping[str, Any]) -> set[Key]:
         meta = parse_metadata(body)
@@ -135,9 +166,18 @@ class World:
         known = self._datasets.get(dataset.meta.uid)
         if known is not None and not _is_newer(dataset.meta, known.meta):
             return set()
+        if known is not None:
+            self._forget_claim(known)
         self._datasets[dataset.meta.uid] = dataset
         self._names.setdefault(dataset.meta.namespace, set()).add(dataset.meta.uid)
-        return {object_key(DATASET_PLURAL, dataset.meta)} if _is_asking(known, dataset) else set()
+        claim = _claim(dataset)
+        if claim is not None:
+            self._claims.setdefault(claim, set()).add(dataset.meta.uid)
+        keys = {object_key(DATASET_PLURAL, dataset.meta)} if _is_asking(known, dataset) else set()
+        if known is None:
+            # of two objects of one second the newer may be the one that owns
+            keys |= {object_key(DATASET_PLURAL, rival.meta) for rival in self.rivals(dataset)}
+        return keys
 
     def _keys_of_namespace(self, name: str) -> set[Key]:
         datasets = self.datasets(name)
@@ -160,6 +200,12 @@ class World:
         return {object_key(DATASET_PLURAL, d.meta) for d in dependents} | {
             object_key(BUCKET_PLURAL, rival.meta) for rival in rivals
         }
+
+
+def _claim(dataset: Dataset) -> tuple[str, str] | None:
+    """Return namespace and uuid, by which objects may contend for one dataset."""
+    uuid = dataset_uuid(dataset.spec) if isinstance(dataset, DtoolDataset) else None
+    return None if uuid is None else (dataset.meta.namespace, uuid)
 
 
 def lies_in(dataset: DtoolDataset, bucket: Bucket) -> bool:

@@ -1,0 +1,68 @@
+"""Whose datasets a listing of a bucket shows, counted for its status; pure (rule 8 of the API)."""
+
+from collections import Counter
+
+from dtool_operator.api.bucket_status import DatasetCounts, NamespaceUsage, Violation
+from dtool_operator.api.quantities import format_size
+from dtool_operator.api.reasons import Reason
+from dtool_operator.planning.observed import ObservedBucket
+from dtool_operator.planning.prefix_policy import derive_prefix, is_admitted
+from dtool_s3.catalog import Catalog, CatalogEntry, EntryState
+
+NAMESPACES_SHOWN = 100
+VIOLATIONS_SHOWN = 20
+
+
+def admitted_prefixes(seen: ObservedBucket) -> dict[str, str]:
+    """Return the namespace of each prefix that the bucket admits."""
+    return {
+        derive_prefix(seen.bucket.spec, view.name): view.name
+        for view in seen.cluster.namespaces.values()
+        if is_admitted(seen.bucket, view.name, view.labels)
+    }
+
+
+def find_outside(seen: ObservedBucket, catalog: Catalog) -> list[CatalogEntry]:
+    """List the datasets under no admitted and no acknowledged prefix, by uuid."""
+    allowed = admitted_prefixes(seen).keys() | set(seen.bucket.spec.acknowledged_prefixes)
+    outside = [e for e in catalog.entries.values() if e.prefix not in allowed and _is_there(e)]
+    return sorted(outside, key=lambda entry: entry.uuid)
+
+
+def _is_there(entry: CatalogEntry) -> bool:
+    return entry.state is not EntryState.DANGLING
+
+
+def describe_catalog(seen: ObservedBucket, catalog: Catalog) -> dict[str, object]:
+    """Return the fields of a bucket's status that count what is there."""
+    states = catalog.counts()
+    size_bytes = sum(seen.described.get(uuid, 0) for uuid in catalog.entries)
+    usage = _usage(seen, catalog)
+    outside = find_outside(seen, catalog)
+    return {
+        "datasets": DatasetCounts(total=len(catalog.entries), **{s.value: n for s, n in states.items()}),
+        "size_bytes": size_bytes,
+        "size": format_size(size_bytes),
+        "namespaces": tuple(usage[:NAMESPACES_SHOWN]),
+        "namespaces_omitted": max(0, len(usage) - NAMESPACES_SHOWN) or None,
+        "violations": tuple(
+            Violation(uuid=e.uuid, prefix=e.prefix, reason=Reason.OUTSIDE_ANY_PREFIX.value)
+            for e in outside[:VIOLATIONS_SHOWN]
+        ),
+        "violations_count": len(outside),
+    }
+
+
+def _usage(seen: ObservedBucket, catalog: Catalog) -> list[NamespaceUsage]:
+    owners = admitted_prefixes(seen)
+    datasets: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for entry in catalog.entries.values():
+        if entry.prefix in owners and _is_there(entry):
+            datasets[entry.prefix] += 1
+            sizes[entry.prefix] += seen.described.get(entry.uuid, 0)
+    rows = [
+        NamespaceUsage(namespace=owners[p], prefix=p, datasets=count, size_bytes=sizes[p])
+        for p, count in datasets.items()
+    ]
+    return sorted(rows, key=lambda row: (-row.size_bytes, -row.datasets, row.namespace))
