@@ -381,6 +381,15 @@ class TestKubernetesCluster(ClusterContract):
         yield RealStage(cluster, make_namespace(), control_plane)
         await cluster.close()
 
+    async def test_what_somebody_else_wrote_into_the_status_is_taken_over(self, stage: RealStage) -> None:
+        body = stage.create("raw", SPEC)
+        command = ("patch", DATASET_PLURAL, "raw", f"--namespace={stage.namespace}", "--subresource=status")
+        stage.control_plane.kubectl(*command, "--type=merge", '--patch={"status": {"state": "Frozen"}}')
+
+        after = await stage.cluster.apply_status(build_ref(body), PENDING)
+
+        assert after["status"] == PENDING
+
     async def test_a_value_that_is_no_text_is_left_out_of_a_secret(self, stage: RealStage) -> None:
         command = ("create", "secret", "generic", "odd", f"--namespace={OPERATOR_NAMESPACE}")
         stage.control_plane.kubectl(*command, "--from-literal=AWS_ACCESS_KEY_ID=AK")

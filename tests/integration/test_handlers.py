@@ -236,6 +236,28 @@ async def test_a_signal_ends_it_in_order_and_soon(stage: RealStage) -> None:
     assert recorder.calls == ["started", "synced", "stopped"]
 
 
+async def test_what_the_operator_began_is_left_to_it_to_end(stage: RealStage) -> None:
+    class Worker(Recorder):
+        work: asyncio.Task[bool] | None = None
+        was_left_alone = False
+
+        def object_changed(self, plural: str, body: Mapping[str, Any]) -> None:
+            super().object_changed(plural, body)
+            self.work = self.work or asyncio.create_task(asyncio.Event().wait())
+
+        async def stop(self) -> None:
+            assert self.work is not None
+            self.was_left_alone = not self.work.done()
+            self.work.cancel()
+
+    worker = Worker()
+
+    async with running(worker):
+        await wait_for(worker, "synced")
+
+    assert worker.was_left_alone
+
+
 async def test_an_outage_of_the_api_server_and_a_login_that_ran_out_are_survived(
     stage: RealStage, control_plane: "ControlPlane", caplog: pytest.LogCaptureFixture
 ) -> None:
