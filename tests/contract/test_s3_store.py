@@ -129,6 +129,7 @@ async def test_a_completion_whose_answer_was_lost_is_our_success(store: S3Store,
     etag = await store.complete_upload(upload, [part])
 
     assert etag == (await store.head("large")).etag
+    assert sent(proxy, "POST") == 2  # the start and one completion
 
 
 async def test_deletes_and_aborts_whose_answers_were_lost_are_done(store: S3Store, proxy: LossyProxy) -> None:

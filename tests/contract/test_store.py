@@ -178,8 +178,9 @@ async def test_metadata_that_is_not_ascii_is_refused(store: Store) -> None:
 async def test_a_create_over_something_is_refused(store: Store) -> None:
     await store.put("key", b"first", precondition=IF_ABSENT)
 
-    with pytest.raises(PreconditionFailed):
-        await store.put("key", b"second", precondition=IF_ABSENT)
+    for body in (b"second", b"first"):  # somebody else's, also where it is the same
+        with pytest.raises(PreconditionFailed):
+            await store.put("key", body, precondition=IF_ABSENT)
 
     assert (await store.get("key", max_bytes=10)).body == b"first"
 
@@ -310,6 +311,15 @@ async def test_a_listing_has_the_keys_that_start_with_the_prefix_in_order(store:
     assert first.last_modified.utcoffset() == timedelta(0)
     assert await keys(store) == ["p/a", "p/ab/1", "p/ab/2", "p/abc", "p/ac/3", "q"]
     assert await keys(store, "nothing") == []
+
+
+async def test_a_listing_is_in_the_order_of_utf_8_bytes(store: Store) -> None:
+    expected = ["d b", "d-b", "d/a", "d/b/c", "d/ü", "d0", "ü"]
+    for key in reversed(expected):
+        await store.put(key, b"")
+
+    assert await keys(store) == expected
+    assert list((await store.list("", delimiter="b")).common_prefixes) == ["d b", "d-b", "d/b"]
 
 
 async def test_a_delimiter_gathers_what_lies_deeper(store: Store) -> None:

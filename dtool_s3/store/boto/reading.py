@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from dtool_s3.errors import BucketNotFound, BucketUnreachable, NotFound, RequestRefused, StorageError
+from dtool_s3.errors import BucketNotFound, NotFound, RequestRefused, StorageError
 from dtool_s3.store.boto.answer import parse_info
 from dtool_s3.store.boto.connection import Client, Connection
 from dtool_s3.store.boto.listing import list_objects
@@ -71,9 +71,7 @@ async def get(connection: Connection, key: str, *, max_bytes: int) -> StoredObje
             if info.size_bytes > max_bytes:
                 message = f"{connection.place(key)} has {info.size_bytes} bytes, more than {max_bytes}"
                 raise RequestRefused(message, code="EntityTooLarge")
-            content = body.read()
-        _check_length(connection, info, len(content))
-        return StoredObject(info, content)
+            return StoredObject(info, body.read())  # compares the length itself, as every read below
 
     return await connection.ask("get", key, read)
 
@@ -92,14 +90,5 @@ async def stream(connection: Connection, key: str) -> AsyncIterator[ByteStream]:
 
 
 async def _chunks(connection: Connection, info: ObjectInfo, body: Any) -> AsyncIterator[bytes]:
-    received = 0
     while chunk := await connection.read(info.key, lambda: body.read(CHUNK_BYTES)):
-        received += len(chunk)
         yield chunk
-    _check_length(connection, info, received)
-
-
-def _check_length(connection: Connection, info: ObjectInfo, received: int) -> None:
-    if received != info.size_bytes:
-        message = f"{connection.place(info.key)}: {received} of {info.size_bytes} bytes came"
-        raise BucketUnreachable(message, code="IncompleteRead")
