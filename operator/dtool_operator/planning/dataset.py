@@ -33,7 +33,7 @@ from dtool_operator.planning.plan import (
     EnsureOwner,
     MarkObject,
 )
-from dtool_operator.planning.standing import Standing, find_failure, find_standing, is_running, retry_in
+from dtool_operator.planning.standing import Standing, find_failure, find_pause, find_standing, is_running
 from dtool_operator.planning.status import Done, Kept, Refused, Suspended, Verdict, Working
 from dtool_operator.planning.storage_check import check_place, check_source
 from dtool_operator.planning.task import Task
@@ -197,5 +197,6 @@ def _report_done(seen: ObservedDataset, target: Target, record: TransferRecord) 
 def _report_failure(seen: ObservedDataset, target: Target, record: TransferRecord) -> DatasetPlan:
     failure = find_failure(record)
     assert failure is not None
-    later = resync(seen) if is_stalled_reason(failure.reason) else retry_in(seen, record)
+    pause = find_pause(seen, record, failure)
+    later = resync(seen) if pause is None else pause
     return conclude(seen, Refused(failure), target=target, look_again=later)

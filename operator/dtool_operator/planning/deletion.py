@@ -30,7 +30,7 @@ from dtool_operator.planning.plan import (
     ReportLeftBehind,
     is_due,
 )
-from dtool_operator.planning.standing import Standing, find_failure, find_standing, is_running, retry_in
+from dtool_operator.planning.standing import Standing, find_failure, find_pause, find_standing, is_running
 from dtool_operator.planning.status import Refused, build_dataset_status
 from dtool_operator.planning.storage_check import check_owner
 from dtool_operator.planning.task import Task, TaskKind
@@ -138,7 +138,8 @@ def _report_failure(seen: ObservedDataset) -> DatasetPlan:
     assert record is not None
     failure = find_failure(record)
     assert failure is not None
-    return _say(seen, failure, look_again=retry_in(seen, record))
+    pause = find_pause(seen, record, failure)
+    return _say(seen, failure, look_again=Backoff() if pause is None else pause)
 
 
 def _wait(seen: ObservedDataset, refusal: Refusal) -> DatasetPlan:

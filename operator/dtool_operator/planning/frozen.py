@@ -6,7 +6,7 @@ verified by listing it, not copied.
 
 from datetime import timedelta
 
-from dtool_operator.api.reasons import Reason, is_stalled_reason
+from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, resync
 from dtool_operator.planning.history import find_damage
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
@@ -17,27 +17,20 @@ from dtool_operator.planning.plan import (
     DatasetAction,
     ForgetTransfer,
     MarkObject,
-    is_due,
 )
-from dtool_operator.planning.standing import Standing, find_failure, find_standing, is_running, retry_in
+from dtool_operator.planning.standing import (
+    ABOUT_DATA,
+    Standing,
+    find_failure,
+    find_pause,
+    find_standing,
+    is_running,
+)
 from dtool_operator.planning.status import Damaged, Done, Kept, Refused, Verdict
 from dtool_operator.planning.storage_check import check_frozen, check_owner
 from dtool_operator.planning.task import Task
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.planning.work import build_refresh, build_start, build_task
-
-#: What a worker says of the dataset itself; any other failure tells nothing about it.
-_ABOUT_DATA = frozenset(
-    {
-        Reason.CONTENT_DIFFERS,
-        Reason.DATASET_MISSING,
-        Reason.INVALID_ADMIN_METADATA,
-        Reason.INVALID_MANIFEST,
-        Reason.ITEM_MISSING,
-        Reason.NOT_SUPPORTED,
-        Reason.UNSAFE_PATH,
-    }
-)
 
 
 def watch_frozen(seen: ObservedDataset, target: Target, storage: StorageView | Refusal) -> DatasetPlan:
@@ -83,7 +76,7 @@ def _verify_again(seen: ObservedDataset, target: Target, task: Task) -> DatasetP
             verdict = Done(record.facts, record.finished_at or seen.now)
             return conclude(seen, verdict, target=target, actions=[_mark(target)], look_again=resync(seen))
         case _:
-            return _report_failure(seen, target, task, record)
+            return _report_failure(seen, target, record)
 
 
 def _start(seen: ObservedDataset, target: Target, task: Task) -> DatasetPlan:
@@ -93,16 +86,12 @@ def _start(seen: ObservedDataset, target: Target, task: Task) -> DatasetPlan:
     return conclude(seen, Kept(), target=target, actions=actions, look_again=WORK_LOOK)
 
 
-def _report_failure(seen: ObservedDataset, target: Target, task: Task, record: TransferRecord) -> DatasetPlan:
+def _report_failure(seen: ObservedDataset, target: Target, record: TransferRecord) -> DatasetPlan:
     failure = find_failure(record)
     assert failure is not None
-    verdict = Damaged(failure) if failure.reason in _ABOUT_DATA else Kept()
-    if not is_stalled_reason(failure.reason):
-        return conclude(seen, verdict, target=target, look_again=retry_in(seen, record))
-    # nobody's edit repairs a frozen dataset: it is verified again from time to time
-    if is_due(record.finished_at or record.started_at, resync(seen), seen.now):
-        return _start(seen, target, task)
-    return conclude(seen, verdict, target=target, look_again=resync(seen))
+    verdict = Damaged(failure) if failure.reason in ABOUT_DATA else Kept()
+    pause = find_pause(seen, record, failure)
+    return conclude(seen, verdict, target=target, look_again=resync(seen) if pause is None else pause)
 
 
 def _mark(target: Target) -> MarkObject:

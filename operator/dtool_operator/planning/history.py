@@ -21,7 +21,7 @@ def find_damage(dataset: DtoolDataset) -> Condition | None:
 
 def is_edited(dataset: DtoolDataset) -> bool:
     """Tell whether the spec was changed since the last report."""
-    return dataset.status.observed_generation != dataset.meta.generation
+    return dataset.status.observed_generation not in (None, dataset.meta.generation)
 
 
 def is_look_requested(one: DtoolDataset | DtoolBucket) -> bool:

@@ -2,14 +2,28 @@
 
 from datetime import timedelta
 from enum import Enum, auto
+from typing import Final
 
 from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
-from dtool_operator.planning.history import is_edited, is_look_requested
+from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.observed import ObservedDataset, Refusal
-from dtool_operator.planning.plan import backoff_delay
+from dtool_operator.planning.plan import backoff_delay, spread_interval
 from dtool_operator.planning.task import Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
+
+#: What a worker says of the dataset itself; any other failure tells nothing about it.
+ABOUT_DATA: Final = frozenset(
+    {
+        Reason.CONTENT_DIFFERS,
+        Reason.DATASET_MISSING,
+        Reason.INVALID_ADMIN_METADATA,
+        Reason.INVALID_MANIFEST,
+        Reason.ITEM_MISSING,
+        Reason.NOT_SUPPORTED,
+        Reason.UNSAFE_PATH,
+    }
+)
 
 
 class Standing(Enum):
@@ -65,12 +79,19 @@ def find_failure(record: TransferRecord) -> Refusal | None:
     return None
 
 
-def retry_in(seen: ObservedDataset, record: TransferRecord) -> timedelta:
-    """Return how long to wait before a failure is tried again; growing with every attempt in a row."""
-    policy = seen.policy
-    pause = backoff_delay(
-        record.attempts, key=seen.dataset.uid, base=policy.backoff_base, cap=policy.backoff_cap
-    )
+def find_pause(seen: ObservedDataset, record: TransferRecord, failure: Refusal) -> timedelta | None:
+    """Return how long to wait before a failure is tried again; None: until the object is edited.
+
+    The pause grows with every attempt in a row. Damage of a frozen dataset is looked for from time to time:
+    no edit repairs it.
+    """
+    policy, key = seen.policy, seen.dataset.uid
+    if was_frozen(seen.dataset) and failure.reason in ABOUT_DATA:
+        pause = spread_interval(policy.resync, key=key)
+    elif is_stalled_reason(failure.reason):
+        return None
+    else:
+        pause = backoff_delay(record.attempts, key=key, base=policy.backoff_base, cap=policy.backoff_cap)
     return max(timedelta(0), pause - (seen.now - (record.finished_at or record.started_at)))
 
 
@@ -82,6 +103,4 @@ def _is_retry_due(seen: ObservedDataset, task: Task, record: TransferRecord, fai
     ready = find_condition(seen.dataset.status.conditions, ConditionType.READY)
     if ready is not None and ready.reason == Reason.QUEUED:
         return True
-    if is_stalled_reason(failure.reason):
-        return False
-    return retry_in(seen, record) == timedelta(0)
+    return find_pause(seen, record, failure) == timedelta(0)

@@ -1,0 +1,116 @@
+"""Plans as short texts, so that a test's table shows a whole plan in a few words.
+
+A look after about ten minutes is a `resync`, one after a computed time a `pause`.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from dtool_operator.api.conditions import Condition, ConditionType
+from dtool_operator.planning import plan as actions
+from dtool_operator.planning.plan import Backoff, Plan
+from dtool_operator.planning.task import Task, TaskKind
+
+
+@dataclass(frozen=True)
+class Told:
+    """A plan as a table shows it: everything but messages, in order."""
+
+    do: tuple[str, ...] = ()
+    state: str | None = None
+    says: tuple[str, ...] | None = None
+    look: str | None = "back off"
+
+
+def tell(plan: Plan[Any, Any]) -> Told:
+    """Write a plan as short texts; without a status `state` and `says` are None."""
+    done = tuple(_tell_action(action) for action in plan.actions)
+    look = _tell_look(plan.look_again)
+    if plan.status is None:
+        return Told(done, look=look)
+    state = getattr(plan.status, "state", None)
+    says = tuple(f"{c.type} {c.status} {c.reason}" for c in plan.status.conditions)
+    return Told(done, state, says, look)
+
+
+def _tell_look(look_again: timedelta | Backoff | None) -> str | None:
+    match look_again:
+        case None:
+            return None
+        case Backoff():
+            return "back off"
+        case _ if timedelta(minutes=9) <= look_again <= timedelta(minutes=11):
+            return "resync"
+        case _ if look_again.microseconds:
+            return "pause"
+        case _:
+            return f"{look_again.seconds}s"
+
+
+def _tell_action(action: object) -> str:
+    match action:
+        case actions.MarkObject(has_finalizer, uuid):
+            finalizer = "put finalizer" if has_finalizer else "no finalizer"
+            return finalizer if uuid is None else f"{finalizer}, label"
+        case actions.EnsureOwner(owner):
+            return f"own {owner.prefix} as {owner}"
+        case actions.StartTransfer(task, source):
+            return f"start {_tell_task(task)}" + ("" if source is None else f" with keys of {source}")
+        case actions.RefreshCredentials(_, source):
+            return "refresh keys" + ("" if source is None else f" of {source}")
+        case actions.SelfTest(_, prefix, attempt):
+            return f"test {prefix or 'by reading'} #{attempt}"
+        case actions.ListDatasets(attempt):
+            return f"list #{attempt}"
+        case actions.ReportLeftBehind(message):
+            return f"left behind: {message}"
+        case _:
+            return {"CancelTransfer": "cancel", "ForgetTransfer": "forget"}[type(action).__name__]
+
+
+def _tell_task(task: Task) -> str:
+    target = f"{task.target.bucket}/{task.target.prefix}"
+    if task.kind is not TaskKind.COPY:
+        return f"{task.kind} {target}"
+    assert task.source is not None
+    how = "server-side" if task.server_side else "streamed"
+    return f"{how} copy {task.source.bucket}/{task.source.prefix} to {target}"
+
+
+def not_ready(reason: str, second: str = "Reconciling") -> tuple[str, ...]:
+    """The conditions of a dataset of which nothing is known but why it is not Ready."""
+    return (f"Ready False {reason}", f"{second} True {reason}", *unknown(reason))
+
+
+def stalled(reason: str) -> tuple[str, ...]:
+    """The same, where only an edit helps."""
+    return not_ready(reason, "Stalled")
+
+
+def unknown(reason: str) -> tuple[str, ...]:
+    """What is said of the data while there is none."""
+    return f"Frozen False {reason}", f"Verified Unknown {reason}", f"MetadataSynced Unknown {reason}"
+
+
+FROZEN = ("Frozen True Frozen", "Verified True ContentVerified", "MetadataSynced True Synced")
+"""What is said of the data of a copy that is complete and proven."""
+
+READY = ("Ready True Succeeded", *FROZEN)
+
+
+def damaged(reason: str) -> tuple[str, ...]:
+    """What is said of a dataset that changed after freezing."""
+    return (
+        f"Ready False {reason}",
+        f"Reconciling True {reason}",
+        "Frozen True Frozen",
+        f"Verified False {reason}",
+        f"MetadataSynced Unknown {reason}",
+    )
+
+
+def ready_message(plan: Plan[Any, Any]) -> str:
+    """The message of the condition Ready."""
+    conditions: tuple[Condition, ...] = plan.status.conditions
+    return next(c.message for c in conditions if c.type is ConditionType.READY)

@@ -1,0 +1,100 @@
+"""Which specs are served at all, and which of two objects for one dataset; whole plans."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dtool_operator.planning.dataset import plan_dataset
+from tests.support import observed as see
+from tests.support.observed import bucket, dataset, instruments, seen
+from tests.support.told import Told, not_ready, ready_message, stalled, tell
+
+#: Field by field, what this version does not do.
+UNSUPPORTED: dict[str, dict[str, Any]] = {
+    "spec.volume": {"bucketRef": None, "volume": {"claimName": "c"}},
+    "spec.source.dataset": {"source": {"dataset": {"name": "raw"}}},
+    "spec.source.objects": {"source": {"objects": {"bucketRef": {"name": "lab"}, "prefix": "run/"}}},
+    "spec.source.volume": {"source": {"volume": {"claimName": "c"}}},
+    "spec.source.uri with http(s)": {"source": {"uri": "https://data.example.org/x"}},
+    "spec.source.manifestSHA256": {"source": {**see.URI, "manifestSHA256": "0" * 64}},
+    "spec.identity: New": {"identity": "New"},
+    "neither spec.source nor spec.uuid": {"source": None},
+    "spec.freeze of an adopted dataset": {"uuid": see.UUID, "freeze": True},
+    "spec.name": {"name": "other"},
+    "spec.readme": {"readme": "description: x"},
+    "spec.tags": {"tags": ["a"]},
+    "spec.annotations": {"annotations": {"a": 1}},
+    "spec.verify.method": {"verify": {"method": "Content"}},
+    "spec.verify.interval": {"verify": {"interval": "24h"}},
+    "spec.deletionPolicy: Delete": {"deletionPolicy": "Delete"},
+}
+
+
+@pytest.mark.parametrize("field", UNSUPPORTED)
+def test_a_field_that_this_version_does_not_serve_is_refused_by_name(field: str) -> None:
+    plan = plan_dataset(seen(dataset(**UNSUPPORTED[field]), storage=None))
+
+    assert tell(plan) == Told(state="Failed", says=stalled("NotSupported"), look="resync")
+    assert field in ready_message(plan)
+
+
+DEFAULTS = {
+    "identity": "Preserve",
+    "freeze": False,
+    "tags": [],
+    "annotations": {},
+    "verify": {"interval": "168h", "method": "Listing"},
+    "deletionPolicy": "Retain",
+    "suspend": False,
+}
+
+
+@pytest.mark.parametrize(
+    "spec", [DEFAULTS, {"freeze": True}, {"verify": {}}], ids=["all", "freeze", "verify"]
+)
+def test_fields_at_their_defaults_are_never_refused(spec: dict[str, Any]) -> None:
+    assert plan_dataset(seen(dataset(**spec))).actions == plan_dataset(seen()).actions
+
+
+@pytest.mark.parametrize(
+    ("age", "uid", "is_refused"), [(0, "a", True), (0, "z", False), (-1, "z", True), (1, "a", False)]
+)
+def test_of_two_objects_for_one_dataset_the_older_owns_it_then_the_smaller_uid(
+    age: int, uid: str, is_refused: bool
+) -> None:
+    created = see.EPOCH + timedelta(seconds=age)
+    sibling = see.older(dataset(), creation_timestamp=created, uid=uid)
+
+    plan = plan_dataset(seen(siblings=(sibling,)))
+
+    assert (ready_message(plan).startswith("DtoolDataset 'older'")) is is_refused
+    assert bool(plan.actions) is not is_refused
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        dataset(source={"uri": f"s3://instrument-data/{see.UUID.replace('1', '2')}"}),
+        dataset(bucketRef={"name": "gone"}),
+        dataset(bucketRef={"name": "second", "namespace": see.ADMIN}),
+        dataset(bucketRef=None, volume={"claimName": "c"}),
+        dataset(source=None),
+    ],
+    ids=["another uuid", "no bucket object", "another bucket", "a volume", "no uuid"],
+)
+def test_objects_for_other_places_or_datasets_are_no_rivals(other: Any) -> None:
+    second = bucket("second", bucket="second-data")
+
+    plan = plan_dataset(seen(None, bucket(), instruments(), second, siblings=(see.older(other),)))
+
+    assert plan.actions
+
+
+def test_two_bucket_objects_of_one_bucket_and_prefix_are_one_place() -> None:
+    twin = bucket("twin")
+    other = see.older(dataset(bucketRef={"name": "twin", "namespace": see.ADMIN}))
+
+    plan = plan_dataset(seen(None, bucket(), instruments(), twin, siblings=(other,)))
+
+    assert tell(plan) == Told(state="Pending", says=not_ready("ClaimedByAnother"))
