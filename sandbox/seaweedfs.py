@@ -230,6 +230,7 @@ def _environment() -> dict[str, str]:
 def _flags(directory: Path, ports: Sequence[int]) -> list[str]:
     master, volume, filer, s3 = ports
     return [
+        f"-logdir={directory}",  # else its own logs stay behind in the machine's temporary directory
         "server",
         f"-dir={directory / 'data'}",
         f"-ip={ADDRESS}",  # without these two it listens on the machine's outer address

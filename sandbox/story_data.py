@@ -1,10 +1,10 @@
-"""The demo's measurements: the real data files that the PyPI package vega-datasets carries, once for each run."""
+"""The demo's measurements: the real data files of the PyPI package vega-datasets, once for each run."""
 
 import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
-RUNS = 12
+RUNS = 24
 
 
 def write_measurements(directory: Path) -> int:

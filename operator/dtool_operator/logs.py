@@ -34,6 +34,9 @@ _SECRET_TEXT = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
 )
 
+_KOPF_NOISE: Final = frozenset({"settings", "k8s_skip"})
+"""What kopf hands to every one of its records: hundreds of settings, and a mark for its own handlers."""
+
 _RECONCILES = logging.getLogger("dtool_operator.reconcile")
 
 
@@ -49,6 +52,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
         }
         extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if record.name.startswith("kopf"):
+            extra = {key: value for key, value in extra.items() if key not in _KOPF_NOISE}
         extra |= extra.pop(FIELDS, {})
         line |= {key: value for key, value in redact(extra).items() if key not in line}
         if record.exc_info:

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import signal
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ class Lab:
     def write(self, bucket: str, **fields: Any) -> DatasetFixture:
         """Write a dataset straight into a bucket."""
         fixture = DatasetFixture(**fields)
-        with self.store(bucket) as store:
+        with closing(self.store(bucket)) as store:
             blocking.run(write_dataset(store, fixture))
         return fixture
 

@@ -169,6 +169,7 @@ class BucketReconciler:
 
     async def _report(self, bucket: DtoolBucket, status: DtoolBucketStatus) -> None:
         ref = ObjectRef(BUCKET_PLURAL, BUCKET_KIND, bucket.namespace, bucket.name, bucket.uid)
-        answer = await self._writer.write(ref, bucket.status, status)
+        version = bucket.meta.resource_version
+        answer = await self._writer.write(ref, bucket.status, status, resource_version=version)
         if answer is not None and not isinstance(answer, timedelta):
             self._world.put(BUCKET_PLURAL, answer)

@@ -242,7 +242,9 @@ class DatasetReconciler:
     async def _report(self, dataset: DtoolDataset, status: DtoolDatasetStatus | None) -> timedelta | None:
         if status is None:
             return None
-        answer = await self._writer.write(_ref(dataset), dataset.status, status)
+        answer = await self._writer.write(
+            _ref(dataset), dataset.status, status, resource_version=dataset.meta.resource_version
+        )
         if isinstance(answer, timedelta):
             return answer
         if answer is not None:

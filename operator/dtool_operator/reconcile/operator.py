@@ -204,7 +204,8 @@ class Operator:
     async def _report_invalid_bucket(self, bucket: Invalid[DtoolBucketStatus]) -> None:
         status = build_invalid_bucket_status(bucket.meta, bucket.status, bucket.message, self._clock())
         ref = ObjectRef(BUCKET_PLURAL, BUCKET_KIND, bucket.meta.namespace, bucket.meta.name, bucket.meta.uid)
-        answer = await self._writer.write(ref, bucket.status, status)
+        version = bucket.meta.resource_version
+        answer = await self._writer.write(ref, bucket.status, status, resource_version=version)
         self._take_in(BUCKET_PLURAL, answer)
 
     async def _report_invalid_dataset(self, dataset: Invalid[DtoolDatasetStatus]) -> None:
@@ -212,7 +213,7 @@ class Operator:
         meta = dataset.meta
         status = build_invalid_dataset_status(meta, dataset.status, dataset.message, self._clock())
         ref = ObjectRef(DATASET_PLURAL, DATASET_KIND, meta.namespace, meta.name, meta.uid)
-        answer = await self._writer.write(ref, dataset.status, status)
+        answer = await self._writer.write(ref, dataset.status, status, resource_version=meta.resource_version)
         self._take_in(DATASET_PLURAL, answer)
 
     def _take_in(self, plural: str, answer: Mapping[str, Any] | timedelta | None) -> None:

@@ -28,9 +28,9 @@ class StatusWriter:
         self._written_at: dict[str, datetime] = {}
 
     async def write(
-        self, ref: ObjectRef, old: StatusModel, new: StatusModel
+        self, ref: ObjectRef, old: StatusModel, new: StatusModel, *, resource_version: str
     ) -> Mapping[str, Any] | timedelta | None:
-        """Write `new` if it differs from `old`.
+        """Write `new` if it differs from `old`, the status at this resourceVersion.
 
         Returns the object's new body, or a delay after which progress may be written, or None if nothing
         had to be written. Raises Gone or ApiFailure.
@@ -42,7 +42,7 @@ class StatusWriter:
             pause = self._pause(ref.uid)
             if pause > timedelta(0):
                 return pause
-        body = await self._cluster.apply_status(ref, after)
+        body = await self._cluster.apply_status(ref, after, resource_version=resource_version)
         self._written_at[ref.uid] = self._clock()
         await self._tell(ref, _conditions(old), _conditions(new))
         return body
