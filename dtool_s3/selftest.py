@@ -1,6 +1,7 @@
 """Whether a bucket can be worked with: owns the probe object and what a store must do with it (rule 7).
 
-Reads, writes and deletes nothing but one small object of a random name under a prefix that the caller owns.
+Writes and deletes nothing but one small object under a prefix that the caller owns. Its name is always the
+same: what a killed test left behind is taken over and deleted by the next.
 """
 
 import secrets
@@ -12,7 +13,7 @@ from dtool_s3.errors import BucketUnreachable, NotFound, NotSupported, Precondit
 from dtool_s3.settings import ConditionalWrites
 from dtool_s3.store.protocol import IF_ABSENT, Precondition, Store, if_match
 
-PROBE_NAME = ".dtool-selftest-"
+PROBE_NAME = ".dtool-selftest"
 _MAX_READ_BYTES = 64 * 1024
 #: ETag of no object: the MD5 of nothing that anybody wrote.
 _WRONG_ETAG = "0" * 32
@@ -66,7 +67,7 @@ async def check_store(
     passed = (Probe.HEAD, Probe.LIST)
     if prefix is None:
         return SelfTestResult(passed)
-    key = f"{prefix}{PROBE_NAME}{secrets.token_hex(8)}"
+    key = f"{prefix}{PROBE_NAME}"
     try:
         ignored = await _try_writing(store, key, conditional_writes)
     except BaseException:

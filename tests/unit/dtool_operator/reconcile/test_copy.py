@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL, FINALIZER
+from dtool_s3.errors import BucketUnreachable
 from dtool_s3.layout import item_identifier
 from dtool_s3.store.faults import Fault
 from tests.support.datasets import ITEMS, UUID, DatasetFixture
@@ -92,6 +93,8 @@ async def _run_to_the_end(*, kill_at: int | None) -> dict[str, Any]:
     play.dataset("alice", "raw", source=SOURCE)
     if kill_at is not None:
         await asyncio.wait_for(reached.wait(), 10)
+        # the dead ask for nothing: no request of a clean-up gets through
+        play.server.faults[:] = [Fault(error=BucketUnreachable("dead"), times=None)]
         await play.stop()
         play.server.faults.clear()
         await play.restart_operator()
