@@ -59,7 +59,7 @@ async def test_only_one_key_under_the_prefix_is_ever_written() -> None:
 
 async def test_what_a_killed_self_test_left_is_gone_after_the_next() -> None:
     server = _server()
-    server.faults.append(Fault(operation="delete", error=BucketUnreachable("dead"), times=2))
+    server.faults.append(Fault(operation="delete", error=BucketUnreachable("dead")))
     with pytest.raises(BucketUnreachable):
         await _check(server)
     assert f"{PREFIX}{PROBE_NAME}" in server.keys("lab")
