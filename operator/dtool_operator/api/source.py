@@ -10,7 +10,7 @@ from dtool_operator.api.schema import ApiModel, NamespaceName, ObjectName, Uuid
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _URI: Final = re.compile(
-    r"s3://[A-Za-z0-9][A-Za-z0-9._-]+/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
     r"|https?://[^/?#@\s\x00-\x1f\x7f]+(/[^\s\x00-\x1f\x7f]*)?"
 )
 

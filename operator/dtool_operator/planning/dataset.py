@@ -161,7 +161,7 @@ def _transfer(
             return conclude(seen, working, target=target, actions=fresh_keys, look_again=WORK_LOOK)
         case Standing.DONE:
             return _report_done(seen, target, record)
-        case Standing.PAUSED:
+        case Standing.PAUSED:  # pragma: no branch
             return _report_failure(seen, target, record)
 
 

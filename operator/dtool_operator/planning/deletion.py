@@ -120,7 +120,7 @@ def _follow_removal(seen: ObservedDataset, target: Target, storage: StorageView)
             return _release(seen, f"What lies under {target.prefix!r} could not be removed.")
         case Standing.PAUSED:
             return _report_failure(seen)
-        case Standing.ABSENT | Standing.RETRY:
+        case Standing.ABSENT | Standing.RETRY:  # pragma: no branch
             return _start(seen, target, storage, task)
 
 

@@ -134,12 +134,11 @@ class ObservedDataset:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """The last self-test: of which spec and Secret, how it went, whether it wrote, the how manyth of it."""
+    """The last self-test: of which spec and Secret, how it went, the how manyth in a row."""
 
     version: str
     tested_at: datetime
     refusal: Refusal | None = None
-    wrote: bool = False
     attempt: int = 1
 
 

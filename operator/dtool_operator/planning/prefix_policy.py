@@ -53,7 +53,7 @@ def is_admitted(bucket: DtoolBucket, namespace: str, labels: Mapping[str, str]) 
             return namespace == bucket.namespace
         case FromNamespaces.ALL:
             return True
-        case FromNamespaces.SELECTOR:
+        case FromNamespaces.SELECTOR:  # pragma: no branch
             return allowed.selector is not None and matches(allowed.selector, labels)
 
 
@@ -72,7 +72,7 @@ def _holds(requirement: SelectorRequirement, labels: Mapping[str, str]) -> bool:
             return value is None or value not in requirement.values
         case SelectorOperator.EXISTS:
             return value is not None
-        case SelectorOperator.DOES_NOT_EXIST:
+        case SelectorOperator.DOES_NOT_EXIST:  # pragma: no branch
             return value is None
 
 

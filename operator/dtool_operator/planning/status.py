@@ -114,7 +114,7 @@ def _changes(dataset: DtoolDataset, verdict: Verdict) -> dict[str, Any]:
             return _working(dataset, record)
         case Done(facts, at):
             return _done(facts, at)
-        case Damaged(refusal):
+        case Damaged(refusal):  # pragma: no branch
             return _damaged(refusal)
 
 

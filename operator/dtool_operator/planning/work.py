@@ -8,7 +8,6 @@ from dtool_operator.planning.placement import Target, may_copy_server_side
 from dtool_operator.planning.plan import DatasetAction, RefreshCredentials, StartTransfer
 from dtool_operator.planning.task import Location, Task, TaskKind
 from dtool_s3.ownership import Owner
-from dtool_s3.settings import Addressing, ConditionalWrites
 
 MAX_ITEMS_IN_FLIGHT = 32
 
@@ -21,8 +20,8 @@ def build_location(bucket: DtoolBucket, prefix: str) -> Location:
         prefix=prefix,
         endpoint=spec.endpoint,
         region=spec.region,
-        addressing=Addressing(spec.addressing.value),
-        conditional_writes=ConditionalWrites(spec.conditional_writes.value),
+        addressing=spec.addressing,
+        conditional_writes=spec.conditional_writes,
     )
 
 

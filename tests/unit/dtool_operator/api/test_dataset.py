@@ -90,6 +90,7 @@ def test_a_uri_of_a_known_scheme_is_read(uri: str) -> None:
     "uri",
     [
         "s3:///somewhere",
+        f"s3://{'b' * 256}/{UUID}",
         f"s3://b/{UUID}/",
         f"s3://b/{UUID}\n",
         "https://user@host/x",

@@ -1,7 +1,7 @@
 """From the first start of a worker to Frozen, whole plans: start, run, fail, try again, restart, report."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -367,3 +367,13 @@ def test_a_success_that_was_not_reported_before_the_operator_was_killed_is_found
     look = seen(see.marked(dataset()), storage=HERE)
 
     assert tell(plan_dataset(look)).do == (MARK, COPY)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e30, -1e30])
+def test_times_in_a_bucket_that_are_no_moments_are_left_out(seconds: float) -> None:
+    found = see.facts(created_at=seconds, frozen_at=0.0)
+
+    status = plan_dataset(seen(MARKED, transfer=see.ended(seen(), found))).status
+
+    assert status is not None
+    assert (status.created_at, status.frozen_at) == (None, datetime(1970, 1, 1, tzinfo=UTC))

@@ -1,0 +1,126 @@
+"""What a listing says of namespaces and violations, in a bucket's status."""
+
+from dataclasses import replace
+from typing import Any
+
+from dtool_operator.api.bucket_status import DatasetCounts, DtoolBucketStatus
+from dtool_operator.api.reasons import Reason
+from dtool_operator.planning.bucket import plan_bucket
+from dtool_operator.planning.census import admitted_prefixes
+from dtool_operator.planning.observed import NamespaceView
+from dtool_s3.catalog import Catalog, CatalogEntry, EntryState
+from tests.support import observed as see
+from tests.support.observed import bucket
+from tests.support.observed_bucket import listing, seen_bucket, trial
+from tests.support.told import tell
+
+
+def entry(number: int, prefix: str, state: EntryState = EntryState.FROZEN) -> CatalogEntry:
+    return CatalogEntry(f"{number:08d}-0000-4000-8000-000000000000", prefix, state, "etag")
+
+
+def count(*entries: CatalogEntry, sizes: dict[int, int] | None = None, **fields: Any) -> DtoolBucketStatus:
+    """The status of a bucket in which these were found; `sizes` of those that objects describe."""
+    look = seen_bucket(
+        fields.pop("bucket", bucket()),
+        tested=trial(),
+        listed=listing(catalog=Catalog({e.uuid: e for e in entries})),
+        described={entry(number, "").uuid: size for number, size in (sizes or {}).items()},
+        **fields,
+    )
+    status = plan_bucket(look).status
+    assert status is not None
+    return status
+
+
+def test_every_dataset_is_counted_by_its_state() -> None:
+    status = count(
+        entry(1, "u/alice/"),
+        entry(2, "u/alice/"),
+        entry(3, "u/bob/", EntryState.PROTO),
+        entry(4, "u/bob/", EntryState.UNREADABLE),
+        entry(5, "u/bob/", EntryState.DANGLING),
+    )
+
+    assert status.datasets == DatasetCounts(total=5, frozen=2, proto=1, unreadable=1, dangling=1)
+    assert [(row.namespace, row.datasets) for row in status.namespaces] == [("alice", 2), ("bob", 2)]
+
+
+def test_only_the_bytes_of_described_datasets_are_counted_and_the_largest_come_first() -> None:
+    status = count(
+        entry(1, "u/alice/"), entry(2, "u/bob/"), entry(3, "u/bob/"), sizes={1: 2048, 2: 1024, 9: 5}
+    )
+
+    assert (status.size_bytes, status.size) == (3072, "3Ki")
+    assert [(r.namespace, r.prefix, r.size_bytes) for r in status.namespaces] == [
+        ("alice", "u/alice/", 2048),
+        ("bob", "u/bob/", 1024),
+    ]
+    assert status.namespaces_omitted is None
+
+
+def test_a_dataset_outside_every_prefix_is_a_violation() -> None:
+    status = count(entry(2, "u/mallory/"), entry(1, ""), entry(3, "u/alice/"))
+
+    assert [(v.uuid[:8], v.prefix, v.reason) for v in status.violations] == [
+        ("00000001", "", Reason.OUTSIDE_ANY_PREFIX),
+        ("00000002", "u/mallory/", Reason.OUTSIDE_ANY_PREFIX),
+    ]
+    assert status.violations_count == 2
+    respected = status.conditions[-1]
+    assert (respected.status, respected.reason) == ("False", Reason.OUTSIDE_ANY_PREFIX)
+    assert ": 2;" in respected.message
+    assert status.conditions[0].status == "True"
+
+
+def test_acknowledged_prefixes_and_dangling_keys_are_no_violations() -> None:
+    one = bucket(acknowledgedPrefixes=["", "old/"])
+
+    status = count(
+        entry(1, ""),
+        entry(2, "old/"),
+        entry(3, "gone/", EntryState.DANGLING),
+        bucket=one,
+    )
+
+    assert (status.violations, status.violations_count) == ((), 0)
+    assert status.datasets == DatasetCounts(total=3, frozen=2, dangling=1)
+
+
+def test_long_lists_are_cut_and_what_is_left_out_is_counted() -> None:
+    names = [f"team-{number:03d}" for number in range(130)]
+    views = tuple(NamespaceView(name, name, {"lab": "true"}) for name in names)
+    inside = [entry(number, f"u/{name}/") for number, name in enumerate(names)]
+    outside = [entry(1000 + number, "x/") for number in range(30)]
+    one = bucket()
+
+    status = count(*inside, *outside, bucket=one, cluster=see.cluster(one, namespaces=views))
+
+    assert (len(status.namespaces), status.namespaces_omitted) == (100, 30)
+    assert (len(status.violations), status.violations_count) == (20, 30)
+
+
+def test_an_empty_bucket_counts_nothing() -> None:
+    status = count()
+
+    assert (status.datasets, status.size, status.namespaces) == (DatasetCounts(), "0B", ())
+
+
+def test_the_prefixes_of_a_bucket_are_those_of_the_namespaces_it_admits() -> None:
+    assert admitted_prefixes(seen_bucket(bucket())) == {
+        "u/alice/": "alice",
+        "u/bob/": "bob",
+        "u/dtool-system/": "dtool-system",
+    }
+    assert admitted_prefixes(seen_bucket(bucket("own", "mallory", prefixTemplate="x/"))) == {"x/": "mallory"}
+
+
+def test_what_was_counted_stays_while_the_bucket_is_suspended() -> None:
+    counted = count(entry(1, "u/alice/"))
+    look = seen_bucket(bucket(suspend=True))
+
+    plan = plan_bucket(replace(look, bucket=replace(look.bucket, status=counted)))
+
+    assert plan.status is not None
+    assert plan.status.datasets == counted.datasets
+    assert "PrefixesRespected True WithinPrefixes" in (tell(plan).says or ())
