@@ -10,8 +10,11 @@ from dtool_operator.adapters.credentials import BucketCredentials
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.reasons import Reason, find_reason
 from dtool_s3.errors import DtoolS3Error, StorageError
-from dtool_s3.settings import Addressing, ConditionalWrites, Endpoint
+from dtool_s3.settings import Endpoint
 from dtool_s3.store.protocol import Store
+
+LOOKS_IN_FLIGHT = 8
+"""Requests of the operator itself to one bucket at one time; each may hold a thread."""
 
 
 class StoreOpener(Protocol):
@@ -26,7 +29,12 @@ def open_s3_store(bucket: DtoolBucket, credentials: BucketCredentials) -> Store:
     # boto3 is loaded only by processes that really talk to S3
     from dtool_s3.store.s3 import S3Store  # noqa: PLC0415
 
-    return S3Store(build_endpoint(bucket), bucket.spec.bucket, lambda: credentials.credentials)
+    return S3Store(
+        build_endpoint(bucket),
+        bucket.spec.bucket,
+        lambda: credentials.credentials,
+        max_concurrency=LOOKS_IN_FLIGHT,
+    )
 
 
 def build_endpoint(bucket: DtoolBucket) -> Endpoint:
@@ -35,8 +43,8 @@ def build_endpoint(bucket: DtoolBucket) -> Endpoint:
     return Endpoint(
         url=spec.endpoint,
         region=spec.region,
-        addressing=Addressing(spec.addressing.value),
-        conditional_writes=ConditionalWrites(spec.conditional_writes.value),
+        addressing=spec.addressing,
+        conditional_writes=spec.conditional_writes,
     )
 
 

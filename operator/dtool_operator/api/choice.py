@@ -2,20 +2,7 @@
 
 from enum import StrEnum
 
-
-class Addressing(StrEnum):
-    """Where the bucket's name goes in a request."""
-
-    AUTO = "Auto"
-    PATH = "Path"
-    VIRTUAL = "Virtual"
-
-
-class ConditionalWrites(StrEnum):
-    """Whether the store must honour If-None-Match and If-Match."""
-
-    REQUIRED = "Required"
-    BEST_EFFORT = "BestEffort"
+from dtool_s3.settings import Addressing, ConditionalWrites
 
 
 class EncryptionMode(StrEnum):
@@ -113,3 +100,21 @@ class SourceKind(StrEnum):
     DATASET = "dataset"
     OBJECTS = "objects"
     VOLUME = "volume"
+
+
+__all__ = [
+    "AccessMode",
+    "Addressing",
+    "ConditionalWrites",
+    "DatasetState",
+    "DeletionPolicy",
+    "EncryptionMode",
+    "FromNamespaces",
+    "Identity",
+    "ImportMode",
+    "Layout",
+    "ReadAccess",
+    "SelectorOperator",
+    "SourceKind",
+    "VerifyMethod",
+]

@@ -5,7 +5,7 @@ What self-tests and listings found is memory: losing it costs one more test and 
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dtool_operator.adapters.cluster import Cluster, ObjectRef
@@ -25,9 +25,8 @@ from dtool_operator.reconcile.status_writer import StatusWriter
 from dtool_operator.reconcile.world import World, lies_in
 from dtool_s3.catalog import EMPTY_CATALOG, list_datasets
 from dtool_s3.errors import DtoolS3Error
-from dtool_s3.ownership import read_owner
+from dtool_s3.ownership import Owner, read_owner
 from dtool_s3.selftest import check_store
-from dtool_s3.settings import ConditionalWrites
 from dtool_s3.store.protocol import Store
 
 _LOG = logging.getLogger(__name__)
@@ -42,8 +41,7 @@ class _Memory:
 
     tested: Tested | None = None
     listed: Listed | None = None
-    owned_prefix: str | None = None
-    markers_seen: set[str] = field(default_factory=set)
+    owned: Owner | None = None
 
 
 class BucketReconciler:
@@ -119,22 +117,29 @@ class BucketReconciler:
         }
 
     async def _find_owned_prefix(self, store: Store, seen: ObservedBucket, memory: _Memory) -> str | None:
-        """Find the first admitted namespace (by name) whose owner marker is ours; remember a find."""
+        """Find the first admitted namespace (by name) whose owner marker is ours.
+
+        A find is remembered for as long as that namespace exists and is admitted.
+        """
         if seen.bucket.spec.access_mode is AccessMode.READ_ONLY:
             return None
-        if memory.owned_prefix is not None or memory.tested is None or memory.tested.refusal is not None:
-            return memory.owned_prefix
         prefixes = sorted(admitted_prefixes(seen).items(), key=lambda pair: pair[1])
-        for prefix, name in prefixes[:OWNERS_ASKED]:
+        expected = [Owner(seen.cluster.uid, seen.cluster.namespaces[n].uid, n, p) for p, n in prefixes]
+        if memory.owned in expected:
+            return memory.owned.prefix
+        memory.owned = None
+        if memory.tested is None or memory.tested.refusal is not None:
+            return None
+        memory.owned = await self._find_marker(store, expected[:OWNERS_ASKED])
+        return None if memory.owned is None else memory.owned.prefix
+
+    async def _find_marker(self, store: Store, expected: list[Owner]) -> Owner | None:
+        for ours in expected:
             try:
-                owner = await read_owner(store, prefix)
+                if await read_owner(store, ours.prefix) == ours:
+                    return ours
             except DtoolS3Error as error:
-                _LOG.info("owner_marker_unreadable", extra={"prefix": prefix, "why": str(error)})
-                continue
-            namespace = seen.cluster.namespaces[name]
-            if owner and (owner.cluster, owner.namespace_uid) == (seen.cluster.uid, namespace.uid):
-                memory.owned_prefix = prefix
-                return prefix
+                _LOG.info("owner_marker_unreadable", extra={"prefix": ours.prefix, "why": str(error)})
         return None
 
     async def _apply(self, bucket: DtoolBucket, seen: ObservedBucket, action: BucketAction) -> None:
@@ -143,14 +148,13 @@ class BucketReconciler:
         match action:
             case SelfTest(version, prefix, attempt):
                 refusal = await self._test(store, bucket, prefix)
-                wrote = prefix is not None
-                memory.tested = Tested(version, self._clock(), refusal, wrote=wrote, attempt=attempt)
+                memory.tested = Tested(version, self._clock(), refusal, attempt=attempt)
             case ListDatasets(attempt):
                 listed = await self._list(store, seen, memory.listed)
                 memory.listed = replace(listed, attempt=attempt)
 
     async def _test(self, store: Store, bucket: DtoolBucket, prefix: str | None) -> Refusal | None:
-        writes = ConditionalWrites(bucket.spec.conditional_writes.value)
+        writes = bucket.spec.conditional_writes
         try:
             await check_store(store, prefix=prefix, conditional_writes=writes)
         except DtoolS3Error as error:
