@@ -2,7 +2,8 @@
 
 Keeps the semantics that reconcilers rely on (uid, resourceVersion, generation, conflicts, deletion gated by
 finalizers, a status of its own, schemas and defaults, namespaces that terminate); the contract suite
-`tests/contract/test_cluster.py` holds it to a real API server. It knows no CEL. (Over 300 lines: both sides of one API belong together.)
+`tests/contract/test_cluster.py` holds it to a real API server. It knows no CEL.
+(Over 300 lines: both sides of one API belong together.)
 """
 
 import copy

@@ -9,14 +9,13 @@ from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
 def was_frozen(dataset: DtoolDataset) -> bool:
     """Tell whether the operator has reported this dataset as frozen before."""
     frozen = find_condition(dataset.status.conditions, ConditionType.FROZEN)
-    return frozen is not None and frozen.status is ConditionStatus.TRUE and dataset.status.uuid is not None
+    return frozen is not None and frozen.status is ConditionStatus.TRUE
 
 
 def find_damage(dataset: DtoolDataset) -> Condition | None:
-    """Return the condition that tells of damage seen after freezing, or None."""
+    """Return the condition that tells of damage to a frozen dataset, or None."""
     verified = find_condition(dataset.status.conditions, ConditionType.VERIFIED)
-    is_damaged = verified is not None and verified.status is ConditionStatus.FALSE
-    return verified if is_damaged and was_frozen(dataset) else None
+    return verified if verified is not None and verified.status is ConditionStatus.FALSE else None
 
 
 def is_edited(dataset: DtoolDataset) -> bool:

@@ -273,6 +273,20 @@ def test_a_bucket_whose_spec_was_refused_ends_the_work_in_it(reason: Reason) -> 
     assert tell(plan).do == ("cancel",)
 
 
+def test_a_bucket_that_was_edited_since_its_spec_was_refused_may_pass() -> None:
+    one = see.changed(see.judged(bucket(), Reason.PREFIX_OVERLAPS), generation=2)
+
+    plan = plan_dataset(seen(None, one, instruments(), transfer=see.running(seen())))
+
+    assert tell(plan).do == ()
+
+
+def test_that_another_object_owns_is_said_before_what_is_wrong_with_the_bucket() -> None:
+    plan = plan_dataset(seen(None, see.fresh(bucket()), siblings=(see.older(dataset()),)))
+
+    assert tell(plan).says == not_ready("ClaimedByAnother")
+
+
 def test_a_worker_is_ended_where_the_owner_marker_can_no_longer_be_understood() -> None:
     look = seen(storage=see.refuse(Reason.PREFIX_OWNED_BY_OTHER))
 

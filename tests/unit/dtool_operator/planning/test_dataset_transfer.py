@@ -339,6 +339,16 @@ def test_a_request_is_echoed_once_it_was_acted_on() -> None:
     assert status.last_handled_reconcile_at == "now"
 
 
+def test_a_request_that_was_taken_back_asks_for_nothing() -> None:
+    echo = STALLED.status.model_copy(update={"last_handled_reconcile_at": "now"})
+
+    plan = plan_dataset(
+        seen(replace(STALLED, status=echo), transfer=see.ended(seen(), Reason.CONTENT_DIFFERS))
+    )
+
+    assert tell(plan) == Told((), "Failed", stalled("ContentDiffers"), "resync")
+
+
 def test_a_copy_that_has_ended_is_frozen_and_loses_the_finalizer() -> None:
     look = seen(MARKED, transfer=see.ended(seen(), see.facts()))
 

@@ -106,6 +106,14 @@ RELEASED: dict[str, tuple[ObservedDataset, str | None]] = {
         ),
         "What lies under 'u/alice/' could not be removed.",
     ),
+    "could not be removed until just now": (
+        replace(
+            BEGUN,
+            dataset=unfinished(ago=61 * MINUTE),
+            transfer=see.ended(BEGUN, Reason.ACCESS_DENIED, attempts=9),
+        ),
+        "What lies under 'u/alice/' could not be removed.",
+    ),
 }
 
 

@@ -288,6 +288,19 @@ def test_a_dataset_stays_damaged_until_its_verification_has_succeeded(case: str)
     assert tell(plan_dataset(look)) == expected
 
 
+def test_a_verification_goes_on_while_its_bucket_does_not_answer() -> None:
+    unseen = replace(UNSEEN["its bucket does not answer"], dataset=hurt(), transfer=see.running(WHOLE))
+
+    assert tell(plan_dataset(unseen)).do == ()
+    assert tell(plan_dataset(replace(unseen, cluster=see.invalid_bucket("lab")))).do == ("cancel",)
+
+
+def test_a_verification_ends_where_the_prefix_is_somebody_elses() -> None:
+    taken = replace(WHOLE, storage=replace(HERE, owner=OTHER), transfer=see.running(WHOLE))
+
+    assert tell(plan_dataset(taken)).do == ("cancel",)
+
+
 def test_a_repaired_dataset_is_watched_like_any_other() -> None:
     repaired = see.reported(hurt(), plan_dataset(REPAIRS["it has succeeded"][0]))
 
