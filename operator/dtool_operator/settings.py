@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_type_hints
 
 from dtool_operator.api.quantities import parse_duration
+from dtool_operator.planning.prefix_policy import AWS
 
 PREFIX: Final = "DTOOL_OPERATOR_"
 NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -43,8 +44,8 @@ def _parse_names(text: str) -> frozenset[str]:
 def _parse_endpoints(text: str) -> frozenset[str]:
     endpoints = _parse_names(text)
     for endpoint in endpoints:
-        if not endpoint.startswith(("https://", "http://")):
-            raise ValueError(f"an endpoint begins with https:// or http://, not {endpoint!r}")
+        if endpoint != AWS and not endpoint.startswith(("https://", "http://")):
+            raise ValueError(f"an endpoint begins with https:// or http://, or is {AWS}, not {endpoint!r}")
     return frozenset(endpoint.rstrip("/") for endpoint in endpoints)
 
 
@@ -105,7 +106,8 @@ class Settings:
         Setting(
             "",
             _parse_endpoints,
-            "S3 endpoints that any DtoolBucket may name, beside AWS and those of administrators' buckets.",
+            f"S3 endpoints that DtoolBuckets may name, {AWS} for AWS; default: AWS and the endpoints of "
+            "administrators' buckets.",
         ),
     ]
     state_dir: Annotated[

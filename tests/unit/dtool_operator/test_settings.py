@@ -31,7 +31,7 @@ def test_variables_replace_defaults() -> None:
     environment = {
         "DTOOL_OPERATOR_NAMESPACE": "storage",
         "DTOOL_OPERATOR_ADMIN_NAMESPACES": "storage, instruments,",
-        "DTOOL_OPERATOR_ALLOWED_ENDPOINTS": "https://s3.example.org/,http://127.0.0.1:9000",
+        "DTOOL_OPERATOR_ALLOWED_ENDPOINTS": "https://s3.example.org/,http://127.0.0.1:9000,aws",
         "DTOOL_OPERATOR_RESYNC_INTERVAL": "1h30m",
         "DTOOL_OPERATOR_HEALTH_PORT": "0",
         "DTOOL_OPERATOR_LOG_LEVEL": "DEBUG",
@@ -42,7 +42,7 @@ def test_variables_replace_defaults() -> None:
 
     assert settings.namespace == "storage"
     assert settings.admin_namespaces == {"storage", "instruments"}
-    assert settings.allowed_endpoints == {"https://s3.example.org", "http://127.0.0.1:9000"}
+    assert settings.allowed_endpoints == {"https://s3.example.org", "http://127.0.0.1:9000", "aws"}
     assert settings.resync_interval == timedelta(minutes=90)
     assert settings.health_port == 0
     assert settings.log_level == "debug"
@@ -71,7 +71,7 @@ def test_in_a_pod_the_namespace_is_the_pods(tmp_path: Path) -> None:
     ("name", "value", "complaint"),
     [
         ("NAMESPACE", " ", "must not be empty"),
-        ("ALLOWED_ENDPOINTS", "s3.example.org", "begins with https://"),
+        ("ALLOWED_ENDPOINTS", "s3.example.org", "aws or begins with https://"),
         ("STATE_DIR", "", "must not be empty"),
         ("HEALTH_PORT", "65536", "from 0 to 65535"),
         ("HEALTH_PORT", "http", "from 0 to 65535"),
