@@ -71,7 +71,7 @@ def test_in_a_pod_the_namespace_is_the_pods(tmp_path: Path) -> None:
     ("name", "value", "complaint"),
     [
         ("NAMESPACE", " ", "must not be empty"),
-        ("ALLOWED_ENDPOINTS", "s3.example.org", "aws or begins with https://"),
+        ("ALLOWED_ENDPOINTS", "s3.example.org", "begins with https:// or http://, or is aws"),
         ("STATE_DIR", "", "must not be empty"),
         ("HEALTH_PORT", "65536", "from 0 to 65535"),
         ("HEALTH_PORT", "http", "from 0 to 65535"),
