@@ -59,7 +59,8 @@ type: env ## Check types
 
 .PHONY: unit
 unit: env ## Run the tests that need no server
-	$(PYTEST) tests/unit
+	$(PYTHON) -m coverage run -m pytest tests/unit
+	$(PYTHON) -m coverage report
 
 .PHONY: contract
 contract: env ## Hold stores, models, CRDs and upstream dtool to one behaviour

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -56,6 +57,15 @@ def test_the_loop_survives_a_coroutine_that_ends_the_program(error: type[BaseExc
     assert blocking.run(_answer(1)) == 1
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels_the_coroutine_and_waits_for_its_clean_up() -> None:
     steps: list[str] = []
 
