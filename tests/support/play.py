@@ -31,7 +31,8 @@ QUIET_SECONDS = 20.0
 class Play:
     """The stage: cluster, S3 and operator. Everything is public; tests play with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **policy: Any) -> None:
+        self._policy = policy
         self.cluster = FakeCluster(operator_namespace=ADMIN_NAMESPACE)
         self.server = MemoryServer()
         self.operator = self._new_operator()
@@ -39,9 +40,9 @@ class Play:
             self.server.create_bucket(bucket)
 
     @classmethod
-    async def start(cls) -> "Play":
-        """Set the stage: the lab's bucket objects, alice admitted, mallory not."""
-        play = cls()
+    async def start(cls, **policy: Any) -> "Play":
+        """Set the stage: the lab's bucket objects, alice admitted, mallory not; `policy`: other settings."""
+        play = cls(**policy)
         play.cluster.create_namespace("alice", {"dtool.dev/lab": "true"})
         play.cluster.create_namespace("mallory")
         play.secret("lab-s3")
@@ -139,6 +140,7 @@ class Play:
                 admin_namespaces=frozenset({ADMIN_NAMESPACE}),
                 backoff_base=timedelta(seconds=2),
                 backoff_cap=timedelta(minutes=5),
+                **self._policy,
             ),
             workers=4,
         )

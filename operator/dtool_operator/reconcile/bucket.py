@@ -17,12 +17,12 @@ from dtool_operator.api.choice import AccessMode
 from dtool_operator.api.reasons import Reason, find_reason
 from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL
-from dtool_operator.planning.bucket import BucketPlan, admitted_prefixes, plan_bucket
+from dtool_operator.planning.bucket import BucketPlan, admitted_prefixes, build_bucket_status, plan_bucket
 from dtool_operator.planning.bucket_spec import check_bucket_spec
 from dtool_operator.planning.observed import Listed, ObservedBucket, Policy, Refusal, Tested
 from dtool_operator.planning.plan import Backoff, BucketAction, ListDatasets, SelfTest
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.world import World, lies_in
+from dtool_operator.reconcile.world import TakeIn, World, lies_in
 from dtool_s3.catalog import EMPTY_CATALOG, list_datasets
 from dtool_s3.errors import DtoolS3Error
 from dtool_s3.ownership import Owner, read_owner
@@ -55,10 +55,11 @@ class BucketReconciler:
         stores: OpenStores,
         writer: StatusWriter,
         policy: Policy,
+        take_in: TakeIn,
         clock: Callable[[], datetime],
     ) -> None:
         self._world, self._cluster, self._stores = world, cluster, stores
-        self._writer, self._policy, self._clock = writer, policy, clock
+        self._writer, self._policy, self._take_in, self._clock = writer, policy, take_in, clock
         self._memories: dict[str, _Memory] = {}
 
     async def reconcile(self, bucket: DtoolBucket) -> tuple[BucketPlan, timedelta | Backoff | None]:
@@ -70,6 +71,12 @@ class BucketReconciler:
         if plan.status is not None:
             await self._report(bucket, plan.status)
         return plan, plan.look_again
+
+    async def report_crash(self, bucket: DtoolBucket, error: Exception) -> None:
+        """Say on the object that the operator itself failed; only the log has the details."""
+        refusal = Refusal(Reason.INTERNAL_ERROR, f"The operator failed: {type(error).__name__}; see its log.")
+        seen = ObservedBucket(self._clock(), bucket, self._world.view(), self._policy)
+        await self._report(bucket, build_bucket_status(seen, refusal))
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered of an object that is gone."""
@@ -176,4 +183,4 @@ class BucketReconciler:
         version = bucket.meta.resource_version
         answer = await self._writer.write(ref, bucket.status, status, resource_version=version)
         if answer is not None and not isinstance(answer, timedelta):
-            self._world.put(BUCKET_PLURAL, answer)
+            self._take_in(BUCKET_PLURAL, answer)

@@ -32,9 +32,10 @@ from dtool_operator.planning.plan import (
     ReportLeftBehind,
     StartTransfer,
 )
+from dtool_operator.planning.status import Refused, build_dataset_status
 from dtool_operator.planning.transfer import TransferState
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.world import World
+from dtool_operator.reconcile.world import TakeIn, World
 from dtool_operator.transfers.executor import Executor, TaskCredentials
 from dtool_s3.errors import DtoolS3Error
 from dtool_s3.layout import DatasetLayout
@@ -70,11 +71,12 @@ class DatasetReconciler:
         executor: Executor,
         writer: StatusWriter,
         policy: Policy,
+        take_in: TakeIn,
         clock: Callable[[], datetime],
     ) -> None:
         self._world, self._cluster, self._stores = world, cluster, stores
         self._executor, self._writer = executor, writer
-        self._policy, self._clock = policy, clock
+        self._policy, self._take_in, self._clock = policy, take_in, clock
         self._looks: dict[str, _Look] = {}
 
     async def reconcile(self, dataset: DtoolDataset) -> tuple[DatasetPlan, timedelta | Backoff | None]:
@@ -93,6 +95,12 @@ class DatasetReconciler:
         pause = await self._report(dataset, plan.status)
         return plan, plan.look_again if pause is None else pause
 
+    async def report_crash(self, dataset: DtoolDataset, error: Exception) -> None:
+        """Say on the object that the operator itself failed; only the log has the details."""
+        refusal = Refusal(Reason.INTERNAL_ERROR, f"The operator failed: {type(error).__name__}; see its log.")
+        status = build_dataset_status(dataset, None, Refused(refusal), self._clock())
+        await self._report(dataset, status)
+
     async def forget(self, uid: str) -> None:
         """End what runs for an object that is gone."""
         self._looks.pop(uid, None)
@@ -106,7 +114,7 @@ class DatasetReconciler:
             dataset=dataset,
             cluster=self._world.view(),
             policy=self._policy,
-            siblings=self._world.datasets(dataset.namespace),
+            siblings=self._world.rivals(dataset),
             transfer=self._executor.record(dataset.uid),
         )
         places = find_places(seen)
@@ -176,9 +184,8 @@ class DatasetReconciler:
                 return await self._mark(dataset, action)
             case EnsureOwner():
                 await self._ensure_owner(dataset, action)
-            case StartTransfer(task, source_key):
-                credentials = await self._task_credentials(task.bucket_key, source_key)
-                await self._executor.start(task, credentials)
+            case StartTransfer():
+                await self._start(dataset, action)
             case RefreshCredentials(task, source_key):
                 credentials = await self._task_credentials(task.bucket_key, source_key)
                 await self._executor.refresh_credentials(dataset.uid, credentials)
@@ -190,6 +197,13 @@ class DatasetReconciler:
                 await self._report_left_behind(dataset, message)
         return dataset
 
+    async def _start(self, dataset: DtoolDataset, action: StartTransfer) -> None:
+        """Start a worker, unless another look took the last place since this one was planned."""
+        credentials = await self._task_credentials(action.task.bucket_key, action.source_bucket)
+        if not self._slots(self._looks[dataset.uid].target).is_free:
+            raise OperatorError(Reason.QUEUED, "Waits for a running transfer to end.")
+        await self._executor.start(action.task, credentials)
+
     async def _mark(self, dataset: DtoolDataset, action: MarkObject) -> DtoolDataset:
         others = tuple(f for f in dataset.meta.finalizers if f != FINALIZER)
         body = await self._cluster.patch_metadata(
@@ -198,7 +212,7 @@ class DatasetReconciler:
             finalizers=(*others, FINALIZER) if action.has_finalizer else others,
             labels=None if action.uuid is None else {LABEL_UUID: action.uuid},
         )
-        self._world.put(DATASET_PLURAL, body)
+        self._take_in(DATASET_PLURAL, body)
         known = self._world.dataset(dataset.uid)
         return known if isinstance(known, DtoolDataset) else dataset
 
@@ -248,7 +262,7 @@ class DatasetReconciler:
         if isinstance(answer, timedelta):
             return answer
         if answer is not None:
-            self._world.put(DATASET_PLURAL, answer)
+            self._take_in(DATASET_PLURAL, answer)
         return None
 
 

@@ -11,23 +11,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dtool_operator.adapters.cluster import Cluster, ObjectRef
+from dtool_operator.adapters.cluster import Cluster
 from dtool_operator.adapters.storage import OpenStores, StoreOpener
 from dtool_operator.api.bucket import DtoolBucket
-from dtool_operator.api.bucket_status import DtoolBucketStatus
+from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
+from dtool_operator.api.reasons import Reason
 from dtool_operator.errors import Conflict, Gone, OperatorError
 from dtool_operator.logs import log_reconcile
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL
-from dtool_operator.planning.invalid import build_invalid_bucket_status, build_invalid_dataset_status
 from dtool_operator.planning.observed import Policy
-from dtool_operator.planning.plan import Backoff, DatasetAction, EnsureOwner, Plan
+from dtool_operator.planning.plan import Backoff, CancelTransfer, DatasetAction, EnsureOwner, Plan
+from dtool_operator.planning.transfer import TransferState
 from dtool_operator.reconcile.bucket import BucketReconciler
 from dtool_operator.reconcile.dataset import DatasetReconciler
+from dtool_operator.reconcile.invalid import InvalidReconciler
 from dtool_operator.reconcile.queue import Key, WorkQueue
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.world import Invalid, World, object_key
+from dtool_operator.reconcile.world import World, object_key
 from dtool_operator.transfers.executor import Executor, OnChange
 from dtool_s3.errors import DtoolS3Error
 
@@ -66,15 +68,16 @@ class Operator:
         self._executor = executor(self._transfer_changed)
         self._writer = StatusWriter(cluster, clock)
         shared: dict[str, Any] = {
-            "world": self.world,
             "cluster": cluster,
-            "stores": self._stores,
             "writer": self._writer,
-            "policy": policy,
+            "take_in": self._take_in,
             "clock": clock,
         }
-        self.datasets = DatasetReconciler(executor=self._executor, **shared)
-        self.buckets = BucketReconciler(**shared)
+        eyes: dict[str, Any] = {"world": self.world, "stores": self._stores, "policy": policy}
+        self.datasets = DatasetReconciler(executor=self._executor, **shared, **eyes)
+        self.buckets = BucketReconciler(**shared, **eyes)
+        self._invalid = InvalidReconciler(executor=self._executor, **shared)
+        self._queued: dict[Key, None] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._synced = asyncio.Event()
 
@@ -95,10 +98,26 @@ class Operator:
         """Take in that every object that exists has been seen; only now is anything decided."""
         self._synced.set()
 
+    def _take_in(self, plural: str, body: Mapping[str, Any]) -> None:
+        """Take in the answer to an own write: the object itself is being looked at, others may have to be."""
+        uid = body["metadata"]["uid"]
+        for key in self.world.put(plural, body):
+            if key.uid != uid:
+                self.queue.add(key)
+
     def _transfer_changed(self, uid: str) -> None:
         dataset = self.world.dataset(uid)
         if dataset is not None:
             self.queue.add(object_key(DATASET_PLURAL, dataset.meta))
+        record = self._executor.record(uid)
+        if record is None or record.state is not TransferState.RUNNING:
+            self._wake_queued()
+
+    def _wake_queued(self) -> None:
+        """Have those looked at that have waited longest for a place: as many as there are places in all."""
+        for key in list(self._queued)[: self._policy.max_transfers]:
+            del self._queued[key]
+            self.queue.add(key)
 
     # ---- life --------------------------------------------------------------------------------------
 
@@ -123,9 +142,13 @@ class Operator:
         dead = [task for task in self._tasks if task.done()]
         return f"{len(dead)} of {len(self._tasks)} tasks have ended" if dead else None
 
+    def running(self) -> Mapping[str, int]:
+        """Count the transfers that run, by bucket object."""
+        return self._executor.running()
+
     def is_quiet(self, horizon: timedelta) -> bool:
         """Tell whether nothing is to be done now or within `horizon`, and no transfer runs."""
-        return self.queue.is_quiet(horizon) and not any(self._executor.running().values())
+        return self.queue.is_quiet(horizon) and not any(self.running().values())
 
     async def _work(self) -> None:
         await self._synced.wait()
@@ -152,12 +175,23 @@ class Operator:
             outcome = Outcome((), Backoff(), f"conflict: {error.message}")
         except (OperatorError, DtoolS3Error) as error:
             outcome = Outcome((), Backoff(), f"failed: {error}")
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
             # the last line of defence: one object's trouble must not end the operator
             _LOG.exception("reconcile_crashed", extra={"plural": key.plural, "uid": key.uid})
-            outcome = Outcome((), Backoff(), "crashed")
+            outcome = Outcome((), Backoff(), await self._report_crash(key, error))
         self._log(key, outcome, time.monotonic() - started)
         return outcome.look_again
+
+    async def _report_crash(self, key: Key, error: Exception) -> str:
+        bucket, dataset = self.world.bucket(key.uid), self.world.dataset(key.uid)
+        try:
+            if isinstance(bucket, DtoolBucket):
+                await self.buckets.report_crash(bucket, error)
+            elif isinstance(dataset, DtoolDataset):
+                await self.datasets.report_crash(dataset, error)
+        except OperatorError as failure:
+            return f"crashed, and not reported: {failure.message}"
+        return "crashed"
 
     async def _reconcile(self, key: Key) -> Outcome:
         if key.plural == BUCKET_PLURAL:
@@ -172,20 +206,31 @@ class Operator:
         if isinstance(bucket, DtoolBucket):
             plan, look_again = await self.buckets.reconcile(bucket)
             return Outcome(_names(plan), look_again)
-        await self._report_invalid_bucket(bucket)
+        await self._invalid.reconcile_bucket(bucket)
         return Outcome((), None, "invalid")
 
     async def _reconcile_dataset(self, uid: str) -> Outcome:
         dataset = self.world.dataset(uid)
         if dataset is None:
             await self.datasets.forget(uid)
+            self._wake_queued()
             return Outcome((), None, "gone")
         if isinstance(dataset, DtoolDataset):
             plan, look_again = await self.datasets.reconcile(dataset)
             self._wake_bucket(dataset, plan)
+            self._note_queued(object_key(DATASET_PLURAL, dataset.meta), plan)
             return Outcome(_names(plan), look_again)
-        await self._report_invalid_dataset(dataset)
+        await self._invalid.reconcile_dataset(dataset)
         return Outcome((), None, "invalid")
+
+    def _note_queued(self, key: Key, plan: Plan[DatasetAction, DtoolDatasetStatus]) -> None:
+        ready = None if plan.status is None else find_condition(plan.status.conditions, ConditionType.READY)
+        if ready is not None and ready.reason == Reason.QUEUED:
+            self._queued[key] = None
+        else:
+            self._queued.pop(key, None)
+        if any(isinstance(action, CancelTransfer) for action in plan.actions):
+            self._wake_queued()
 
     def _wake_bucket(self, dataset: DtoolDataset, plan: Plan[DatasetAction, DtoolDatasetStatus]) -> None:
         """Have a bucket looked at that got its first owner marker, or a dataset."""
@@ -200,25 +245,6 @@ class Operator:
         if has_arrived:
             self.buckets.note_change(bucket.uid)
         self.queue.add(object_key(BUCKET_PLURAL, bucket.meta))
-
-    async def _report_invalid_bucket(self, bucket: Invalid[DtoolBucketStatus]) -> None:
-        status = build_invalid_bucket_status(bucket.meta, bucket.status, bucket.message, self._clock())
-        ref = ObjectRef(BUCKET_PLURAL, BUCKET_KIND, bucket.meta.namespace, bucket.meta.name, bucket.meta.uid)
-        version = bucket.meta.resource_version
-        answer = await self._writer.write(ref, bucket.status, status, resource_version=version)
-        self._take_in(BUCKET_PLURAL, answer)
-
-    async def _report_invalid_dataset(self, dataset: Invalid[DtoolDatasetStatus]) -> None:
-        await self._executor.cancel(dataset.meta.uid)
-        meta = dataset.meta
-        status = build_invalid_dataset_status(meta, dataset.status, dataset.message, self._clock())
-        ref = ObjectRef(DATASET_PLURAL, DATASET_KIND, meta.namespace, meta.name, meta.uid)
-        answer = await self._writer.write(ref, dataset.status, status, resource_version=meta.resource_version)
-        self._take_in(DATASET_PLURAL, answer)
-
-    def _take_in(self, plural: str, answer: Mapping[str, Any] | timedelta | None) -> None:
-        if answer is not None and not isinstance(answer, timedelta):
-            self.world.put(plural, answer)
 
     def _is_gone(self, key: Key) -> bool:
         known = self.world.bucket(key.uid) if key.plural == BUCKET_PLURAL else self.world.dataset(key.uid)

@@ -44,6 +44,10 @@ Bucket = DtoolBucket | Invalid[DtoolBucketStatus]
 Dataset = DtoolDataset | Invalid[DtoolDatasetStatus]
 
 
+#: Takes in the answer to an own write, of a kind, and has everybody else looked at whom it concerns.
+TakeIn = Callable[[str, Mapping[str, Any]], None]
+
+
 class World:
     """Buckets, datasets and namespaces as last seen."""
 

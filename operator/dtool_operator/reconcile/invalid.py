@@ -1,0 +1,61 @@
+"""Objects whose spec means nothing: says so, ends what runs for them, never holds up their deletion."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from dtool_operator.adapters.cluster import Cluster, ObjectRef
+from dtool_operator.api.bucket_status import DtoolBucketStatus
+from dtool_operator.api.dataset_status import DtoolDatasetStatus
+from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL, FINALIZER
+from dtool_operator.planning.invalid import build_invalid_bucket_status, build_invalid_dataset_status
+from dtool_operator.reconcile.status_writer import StatusWriter
+from dtool_operator.reconcile.world import Invalid, TakeIn
+from dtool_operator.transfers.executor import Executor
+
+_LOG = logging.getLogger(__name__)
+
+
+class InvalidReconciler:
+    """Reconciles objects of both kinds that could not be parsed."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        executor: Executor,
+        writer: StatusWriter,
+        take_in: TakeIn,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cluster, self._executor, self._writer = cluster, executor, writer
+        self._take_in, self._clock = take_in, clock
+
+    async def reconcile_bucket(self, bucket: Invalid[DtoolBucketStatus]) -> None:
+        """Report InvalidSpec."""
+        meta = bucket.meta
+        status = build_invalid_bucket_status(meta, bucket.status, bucket.message, self._clock())
+        ref = ObjectRef(BUCKET_PLURAL, BUCKET_KIND, meta.namespace, meta.name, meta.uid)
+        answer = await self._writer.write(ref, bucket.status, status, resource_version=meta.resource_version)
+        if answer is not None and not isinstance(answer, timedelta):
+            self._take_in(BUCKET_PLURAL, answer)
+
+    async def reconcile_dataset(self, dataset: Invalid[DtoolDatasetStatus]) -> None:
+        """Cancel what runs; report InvalidSpec, or release an object that is being deleted."""
+        meta = dataset.meta
+        await self._executor.cancel(meta.uid)
+        ref = ObjectRef(DATASET_PLURAL, DATASET_KIND, meta.namespace, meta.name, meta.uid)
+        if meta.deletion_timestamp is not None and FINALIZER in meta.finalizers:
+            # without a spec nobody can say what an unfinished copy wrote, and where
+            _LOG.warning("data_left_behind", extra={"object": f"{meta.namespace}/{meta.name}"})
+            others = tuple(finalizer for finalizer in meta.finalizers if finalizer != FINALIZER)
+            version = meta.resource_version
+            self._take_in(
+                DATASET_PLURAL,
+                await self._cluster.patch_metadata(ref, resource_version=version, finalizers=others),
+            )
+            return
+        status = build_invalid_dataset_status(meta, dataset.status, dataset.message, self._clock())
+        answer = await self._writer.write(ref, dataset.status, status, resource_version=meta.resource_version)
+        if answer is not None and not isinstance(answer, timedelta):
+            self._take_in(DATASET_PLURAL, answer)
