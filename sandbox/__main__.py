@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sandbox.binaries import find_binaries
+from sandbox.binaries import find_binaries, say_at_once
 from sandbox.errors import SandboxError
 from sandbox.session import bring_down, bring_up, bring_up_operator, describe, is_whole
 
@@ -38,22 +38,18 @@ def main() -> int:
 def _run(command: str, directory: Path) -> int:
     match command:
         case "build":
-            find_binaries(_say)
+            find_binaries()
         case "up":
-            sandbox = bring_up(directory, _say)
-            _say(f"\nThese lines are in {directory / 'env'} too:\n\n{sandbox.exports()}")
+            sandbox = bring_up(directory)
+            say_at_once(f"\nThese lines are in {directory / 'env'} too:\n\n{sandbox.exports()}")
         case "operator":
-            bring_up_operator(directory, _say)
+            bring_up_operator(directory)
         case "status":
-            _say(describe(directory))
+            say_at_once(describe(directory))
             return 0 if is_whole(directory) else 1
         case _:
-            bring_down(directory, _say)
+            bring_down(directory)
     return 0
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

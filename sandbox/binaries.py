@@ -29,6 +29,11 @@ PROGRESS_SECONDS = 15.0
 FIRST_BUILD = "about 7 minutes on two cores the first time, and about 3 GB of memory"
 
 
+def say_at_once(line: str) -> None:
+    """Print a line that is seen while the step goes on, also where output goes to a file."""
+    print(line, flush=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Binaries:
     """How to call each program: the first elements of its command line."""
@@ -38,7 +43,7 @@ class Binaries:
     controller_manager: tuple[str, ...]
 
 
-def find_binaries(say: Say = print) -> Binaries:
+def find_binaries(say: Say = say_at_once) -> Binaries:
     """Find the control plane's programs, building them when that was never done on this machine.
 
     `say` is told what a long step does and for how long. Raises PrerequisiteError and BuildError.

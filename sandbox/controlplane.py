@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.binaries import Binaries, Say, find_binaries
+from sandbox.binaries import Binaries, Say, find_binaries, say_at_once
 from sandbox.certificates import Authority, create_authority, create_signing_key
 from sandbox.errors import SandboxError
 from sandbox.kubectl import run_kubectl, write_certificate_kubeconfig, write_token_kubeconfig
@@ -111,7 +111,7 @@ class ControlPlane:
         stop_processes(*self.processes, grace_seconds=GRACE_SECONDS)
 
 
-def start_control_plane(directory: Path, *, tied: bool = False, say: Say = print) -> ControlPlane:
+def start_control_plane(directory: Path, *, tied: bool = False, say: Say = say_at_once) -> ControlPlane:
     """Start a control plane with its state in a new directory, and return when it is ready.
 
     `tied`: its processes die with this one. The first call on a machine compiles it, see `binaries`.
@@ -134,7 +134,9 @@ def load_control_plane(directory: Path) -> ControlPlane | None:
 
 
 @contextlib.contextmanager
-def running_control_plane(directory: Path, *, tied: bool = True, say: Say = print) -> Iterator[ControlPlane]:
+def running_control_plane(
+    directory: Path, *, tied: bool = True, say: Say = say_at_once
+) -> Iterator[ControlPlane]:
     """Start a control plane, and end it when the block is left."""
     control_plane = start_control_plane(directory, tied=tied, say=say)
     try:

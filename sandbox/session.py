@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.binaries import Say
+from sandbox.binaries import Say, say_at_once
 from sandbox.controlplane import ControlPlane, load_control_plane, start_control_plane
 from sandbox.errors import SandboxError
 from sandbox.kubectl import find_kubectl
@@ -56,7 +56,7 @@ class Sandbox:
         return "\n".join([*lines, f'export PATH={shlex.quote(str(find_kubectl().parent))}:"$PATH"', ""])
 
 
-def bring_up(directory: Path, say: Say = print) -> Sandbox:
+def bring_up(directory: Path, say: Say = say_at_once) -> Sandbox:
     """Start what is not running, the operator included; a directory left by a crash is cleaned first."""
     with _locked(directory):
         sandbox = _load(directory)
@@ -72,7 +72,7 @@ def bring_up(directory: Path, say: Say = print) -> Sandbox:
     return sandbox
 
 
-def bring_up_operator(directory: Path, say: Say = print) -> Operator:
+def bring_up_operator(directory: Path, say: Say = say_at_once) -> Operator:
     """Start the operator again, if it is not running; raises SandboxError without a running sandbox."""
     with _locked(_existing(directory)):
         sandbox = _load(directory)
@@ -84,7 +84,7 @@ def bring_up_operator(directory: Path, say: Say = print) -> Operator:
     return operator
 
 
-def bring_down(directory: Path, say: Say = print) -> None:
+def bring_down(directory: Path, say: Say = say_at_once) -> None:
     """End everything that was started in a directory and remove the directory."""
     if not directory.exists():
         say(f"no sandbox in {directory}")
