@@ -24,9 +24,21 @@ def admitted_prefixes(seen: ObservedBucket) -> dict[str, str]:
 
 def find_outside(seen: ObservedBucket, catalog: Catalog) -> list[CatalogEntry]:
     """List the datasets under no admitted and no acknowledged prefix, by uuid."""
-    allowed = admitted_prefixes(seen).keys() | set(seen.bucket.spec.acknowledged_prefixes)
-    outside = [e for e in catalog.entries.values() if e.prefix not in allowed and _is_there(e)]
+    admitted = admitted_prefixes(seen)
+    acknowledged = seen.bucket.spec.acknowledged_prefixes
+    outside = [
+        entry
+        for entry in catalog.entries.values()
+        if _is_there(entry)
+        and entry.prefix not in admitted
+        and not any(_lies_below(entry.prefix, known) for known in acknowledged)
+    ]
     return sorted(outside, key=lambda entry: entry.uuid)
+
+
+def _lies_below(prefix: str, acknowledged: str) -> bool:
+    """`""` stands for the bucket's top alone; everything is below it, and would be no violation."""
+    return prefix.startswith(acknowledged) if acknowledged else prefix == ""
 
 
 def _is_there(entry: CatalogEntry) -> bool:

@@ -87,6 +87,17 @@ def test_acknowledged_prefixes_and_dangling_keys_are_no_violations() -> None:
     assert status.datasets == DatasetCounts(total=3, frozen=2, dangling=1)
 
 
+def test_an_acknowledged_prefix_covers_what_lies_below_it_and_the_empty_one_only_the_top() -> None:
+    status = count(
+        entry(1, "old/2019/"),
+        entry(2, "older/"),
+        entry(3, ""),
+        bucket=bucket(acknowledgedPrefixes=["", "old/"]),
+    )
+
+    assert [violation.prefix for violation in status.violations] == ["older/"]
+
+
 def test_long_lists_are_cut_and_what_is_left_out_is_counted() -> None:
     names = [f"team-{number:03d}" for number in range(130)]
     views = tuple(NamespaceView(name, name, {"lab": "true"}) for name in names)
