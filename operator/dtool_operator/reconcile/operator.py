@@ -99,11 +99,9 @@ class Operator:
         self._synced.set()
 
     def _take_in(self, plural: str, body: Mapping[str, Any]) -> None:
-        """Take in the answer to an own write: the object itself is being looked at, others may have to be."""
-        uid = body["metadata"]["uid"]
-        for key in self.world.put(plural, body):
-            if key.uid != uid:
-                self.queue.add(key)
+        """Take in the answer to an own write; others, or what a user did meanwhile, may have to be looked at."""
+        for key in self.world.absorb(plural, body):
+            self.queue.add(key)
 
     def _transfer_changed(self, uid: str) -> None:
         dataset = self.world.dataset(uid)

@@ -103,6 +103,23 @@ class World:
             return self._put_bucket(body)
         return self._put_dataset(body)
 
+    def absorb(self, plural: str, body: Mapping[str, Any]) -> set[Key]:
+        """Take in the answer to an own write; return the keys that must be looked at, as `put` does.
+
+        The object itself is being looked at, and is among them only where the answer shows what a user did
+        in the meantime: the watch's event of that is no news then, and would be passed over.
+        """
+        uid = body["metadata"]["uid"]
+        before = self._known(plural, uid)
+        keys = self.put(plural, body)
+        after = self._known(plural, uid)
+        if before is not None and after is not None and _wish(before) != _wish(after):
+            return keys
+        return {key for key in keys if key.uid != uid}
+
+    def _known(self, plural: str, uid: str) -> Bucket | Dataset | None:
+        return self._buckets.get(uid) if plural == BUCKET_PLURAL else self._datasets.get(uid)
+
     def remove(self, plural: str, uid: str, name: str = "") -> set[Key]:
         """Take out an object that is gone; return the keys that must be looked at."""
         self._view = None
@@ -266,15 +283,14 @@ def _is_asking(known: Bucket | Dataset | None, new: Bucket | Dataset) -> bool:
 
 
 def _question(one: Bucket | Dataset) -> tuple[object, ...]:
+    return (*_wish(one), one.meta.finalizers, one.meta.labels.get(LABEL_UUID), isinstance(one, Invalid))
+
+
+def _wish(one: Bucket | Dataset) -> tuple[object, ...]:
+    """Return what only users change: spec, deletion, a requested look."""
     meta = one.meta
-    return (
-        meta.generation,
-        meta.deletion_timestamp,
-        meta.finalizers,
-        meta.labels.get(LABEL_UUID),
-        meta.annotations.get(ANNOTATION_RECONCILE_REQUESTED),
-        isinstance(one, Invalid),
-    )
+    request = meta.annotations.get(ANNOTATION_RECONCILE_REQUESTED)
+    return meta.generation, meta.deletion_timestamp, request
 
 
 def _bucket_face(bucket: Bucket) -> tuple[object, ...]:
