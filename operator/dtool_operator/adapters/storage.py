@@ -49,7 +49,11 @@ def build_endpoint(bucket: DtoolBucket) -> Endpoint:
 
 
 class OpenStores:
-    """Keeps one store per bucket object, opened anew when its spec or Secret changed."""
+    """Keeps one store per bucket object, opened anew when its spec or Secret changed.
+
+    A store that is replaced or dropped is let go, not closed: looks that began with it still use it, and
+    closing waits for their requests. Its threads end with its last user.
+    """
 
     def __init__(self, opener: StoreOpener) -> None:
         self._opener = opener
@@ -61,22 +65,21 @@ class OpenStores:
         known = self._stores.get(bucket.uid)
         if known is not None and known[0] == version:
             return known[1]
-        self.drop(bucket.uid)
         store = self._opener(bucket, credentials)
         self._stores[bucket.uid] = (version, store)
         return store
 
     def drop(self, uid: str) -> None:
-        """Close the store of a bucket object that is gone or changed; unknown ones are fine."""
-        known = self._stores.pop(uid, None)
-        close: Callable[[], None] | None = getattr(known[1], "close", None) if known else None
-        if close is not None:
-            close()
+        """Let go of the store of a bucket object that is gone; unknown ones are fine."""
+        self._stores.pop(uid, None)
 
     def close(self) -> None:
-        """Close all stores."""
-        for uid in list(self._stores):
-            self.drop(uid)
+        """Close all stores, when nobody uses them any more."""
+        stores, self._stores = self._stores, {}
+        for _, store in stores.values():
+            close: Callable[[], None] | None = getattr(store, "close", None)
+            if close is not None:
+                close()
 
 
 def explain(error: DtoolS3Error) -> tuple[Reason, str]:

@@ -99,7 +99,7 @@ class Operator:
         self._synced.set()
 
     def _take_in(self, plural: str, body: Mapping[str, Any]) -> None:
-        """Take in the answer to an own write; others, or what a user did meanwhile, may have to be looked at."""
+        """Take in the answer to an own write; others, or a user's edit, may have to be looked at."""
         for key in self.world.absorb(plural, body):
             self.queue.add(key)
 

@@ -22,7 +22,9 @@ async def test_an_edit_that_an_own_write_overtakes_is_acted_on(play: Play) -> No
         play.cluster.on_change = lambda *event: late.append(event)
         play.cluster.update_spec(DATASET_PLURAL, "alice", "raw", suspend=True)
 
-    play.server.faults.append(Fault(operation="get", key=f"dtool-{UUID}", bucket="instrument-data", hook=suspend))
+    play.server.faults.append(
+        Fault(operation="get", key=f"dtool-{UUID}", bucket="instrument-data", hook=suspend)
+    )
     play.server.remove("instrument-data", f"dtool-{UUID}")
     play.dataset("alice", "raw", source=SOURCE)
     await play.settle()
