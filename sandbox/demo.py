@@ -21,6 +21,7 @@ from sandbox.story_data import write_measurements
 STORY = Path(__file__).parent / "story"
 WAIT_SECONDS = 60
 DATASET = "vega-measurements"
+SHOWN_ITEMS = 5  # of hundreds
 
 
 class Storyteller:
@@ -36,7 +37,7 @@ class Storyteller:
 
     def kubectl(self, *arguments: str, user: str | None = None, stdin: str | None = None) -> str:
         """Run kubectl as a user of a namespace, or as the administrator; show it and return its output."""
-        self._show("kubectl", arguments)
+        self._show("kubectl", arguments, user)
         output = self.sandbox.control_plane.kubectl(*arguments, stdin=stdin, kubeconfig=self._config(user))
         print(output, end="", flush=True)
         return output
@@ -47,7 +48,7 @@ class Storyteller:
 
     def dtool(self, *arguments: str, identity: str, bucket: str) -> str:
         """Run the dtool command line with an S3 identity's keys; show it and return its output."""
-        self._show("dtool", arguments)
+        self._show("dtool", arguments, identity)
         keys = self.sandbox.object_store.identity(identity)
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DTOOL_"))},
@@ -70,23 +71,23 @@ class Storyteller:
             raise SandboxError(f"dtool {' '.join(arguments)} failed: {done.stderr.strip()[-400:]}")
         return done.stdout
 
-    def watch(self, namespace: str, name: str, *, until: str) -> None:
-        """Show `kubectl get --watch` until the dataset reaches a state."""
-        arguments = ("get", "dtooldataset", name, "--namespace", namespace, "--watch")
-        self._show("kubectl", arguments)
-        command = [str(find_kubectl()), *arguments]
-        environment = {**os.environ, "KUBECONFIG": str(self.sandbox.control_plane.admin_kubeconfig)}
-        deadline = time.monotonic() + WAIT_SECONDS
+    def watch(self, user: str, name: str, *, until: str) -> None:
+        """Show a user's `kubectl get --watch` in his namespace until the dataset reaches a state."""
+        arguments = ("get", "dtooldataset", name, "--namespace", user, "--watch")
+        self._show("kubectl", arguments, user)
+        # Without a timeout of its own, a watch that shows nothing any more would never end.
+        command = [str(find_kubectl()), *arguments, f"--request-timeout={WAIT_SECONDS}s"]
+        environment = {**os.environ, "KUBECONFIG": str(self._config(user))}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:
                 for line in process.stdout:
                     print(line, end="", flush=True)
-                    if until in line.split() or time.monotonic() > deadline:
+                    if until in line.split():
                         break
             finally:
                 process.terminate()
-        self.wait_for(f"dtooldataset/{name}", namespace, "condition=Ready")
+        self.wait_for(f"dtooldataset/{name}", user, "condition=Ready")
 
     def wait_for(self, what: str, namespace: str, condition: str) -> None:
         """Wait for a condition; kubectl's message says what is missing."""
@@ -98,9 +99,9 @@ class Storyteller:
             return control_plane.admin_kubeconfig
         return control_plane.service_account_kubeconfig(user, user)
 
-    def _show(self, program: str, arguments: tuple[str, ...]) -> None:
+    def _show(self, program: str, arguments: tuple[str, ...], user: str | None) -> None:
         shown = " ".join(arguments).replace(f"{STORY}/", "sandbox/story/")
-        print(f"$ {program} {shown}", flush=True)
+        print(f"{user or ''}$ {program} {shown}", flush=True)
 
 
 def play(tell: Storyteller) -> None:
@@ -131,6 +132,7 @@ def administrator_prepares(tell: Storyteller) -> None:
 
 def apply_secret(tell: Storyteller, name: str, identity: str) -> None:
     """Put an identity's keys into a Secret; the keys are not shown."""
+    print(f"(the keys of the S3 user {identity}, as a Secret)")
     keys = tell.sandbox.object_store.identity(identity)
     secret = {
         "apiVersion": "v1",
@@ -182,17 +184,30 @@ def mallory_tries(tell: Storyteller, uri: str) -> None:
 
 def everybody_looks(tell: Storyteller) -> None:
     """Show what is there now: objects, keys, and the dataset through alice's own S3 keys."""
-    tell.say("What is there now:")
+    tell.say(
+        "What is there now. What others write into a bucket is counted at its next listing, every 10 min."
+    )
     tell.kubectl("get", "dtoolbuckets,dtooldatasets", "--all-namespaces", "--output=wide")
     tell.say("The keys under alice's prefix, and the registration key that makes dtool find it:")
-    client = tell.sandbox.object_store.client()
-    for prefix in ("u/alice/", "dtool-"):
-        for listed in client.list_objects_v2(Bucket="lab-data", Prefix=prefix)["Contents"]:
-            print(f"{listed['Size']:>9}  {listed['Key']}")
+    show_keys(tell, "u/alice/")
+    show_keys(tell, "dtool-")
     tell.say("alice's own S3 keys read the dataset with the dtool command line:")
     tell.dtool("ls", "s3://lab-data", identity="alice", bucket="lab-data")
     uri = tell.ask("get", "dtooldataset", DATASET, "--namespace=alice", "--output=jsonpath={.status.uri}")
     tell.dtool("verify", "--full", uri, identity="alice", bucket="lab-data")
+
+
+def show_keys(tell: Storyteller, prefix: str) -> None:
+    """Show size and key of what lies under a prefix of the lab's bucket; of the items the first few."""
+    items = 0
+    for listed in tell.sandbox.object_store.client().list_objects_v2(Bucket="lab-data", Prefix=prefix)[
+        "Contents"
+    ]:
+        items += "/data/" in listed["Key"]
+        if "/data/" not in listed["Key"] or items <= SHOWN_ITEMS:
+            print(f"{listed['Size']:>9}  {listed['Key']}")
+    if items > SHOWN_ITEMS:
+        print(f"{'…':>9}  and {items - SHOWN_ITEMS} more items below data/")
 
 
 def main() -> int:
