@@ -13,7 +13,7 @@ from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
 from dtool_operator.names import FINALIZER
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, resync
-from dtool_operator.planning.deletion import plan_deletion, resolve_removal
+from dtool_operator.planning.deletion import is_kept, plan_deletion, resolve_removal
 from dtool_operator.planning.frozen import watch_frozen
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
@@ -78,7 +78,7 @@ def plan_failure(seen: ObservedDataset, refusal: Refusal) -> DatasetPlan:
 def find_places(seen: ObservedDataset) -> Places | None:
     """Say what S3 is to be asked about; None where the cluster alone decides."""
     if seen.dataset.meta.deletion_timestamp is not None:
-        if FINALIZER not in seen.dataset.meta.finalizers or was_frozen(seen.dataset):
+        if FINALIZER not in seen.dataset.meta.finalizers or is_kept(seen.dataset):
             return None
         target = resolve_removal(seen)
         return None if isinstance(target, Refusal) else (target, None)

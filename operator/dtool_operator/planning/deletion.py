@@ -7,6 +7,9 @@ is removed, its source still has it; whatever cannot be reached any more never b
 from collections.abc import Sequence
 from datetime import timedelta
 
+from dtool_operator.api.bucket import DtoolBucket
+from dtool_operator.api.conditions import ConditionType, find_condition
+from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
 from dtool_operator.names import FINALIZER
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan
@@ -36,10 +39,12 @@ from dtool_operator.planning.storage_check import check_owner
 from dtool_operator.planning.task import Task, TaskKind
 from dtool_operator.planning.work import build_refresh, build_removal, build_start, expected_owner
 
+#: What a deletion does not wait for, where it is gone: the keys, the bucket.
+_VANISHED = frozenset({Reason.SECRET_NOT_FOUND, Reason.BUCKET_NOT_FOUND})
+
 #: With these the data cannot be reached any more, or must not be touched: nothing is removed.
-_LEFT_BEHIND = frozenset(
+_LEFT_BEHIND = _VANISHED | frozenset(
     {
-        Reason.BUCKET_NOT_FOUND,
         Reason.NAMESPACE_NOT_ALLOWED,
         Reason.CLAIMED_BY_ANOTHER,
         Reason.READ_ONLY_BUCKET,
@@ -55,7 +60,7 @@ def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
         return Plan((CancelTransfer(),) if is_running(record) else (), None, None)
     if record is not None and is_running(record) and record.task.kind is not TaskKind.REMOVE:
         return Plan((CancelTransfer(),), None, timedelta(0))
-    if was_frozen(seen.dataset):
+    if is_kept(seen.dataset):
         return _release(seen)
     target = resolve_removal(seen)
     if isinstance(target, Refusal):
@@ -64,6 +69,14 @@ def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
     if isinstance(seen.storage, Refusal):
         return _wait(seen, seen.storage)
     return _remove(seen, target, seen.storage)
+
+
+def is_kept(dataset: DtoolDataset) -> bool:
+    """Tell whether the data stay whatever they are: frozen, or not a copy.
+
+    Whoever put the finalizer there: a proto dataset without a source is nowhere else.
+    """
+    return was_frozen(dataset) or dataset.spec.source is None
 
 
 def resolve_removal(seen: ObservedDataset) -> Target | Refusal:
@@ -79,9 +92,20 @@ def resolve_removal(seen: ObservedDataset) -> Target | Refusal:
     return (
         find_older_claim(dataset, target, seen.siblings, seen.cluster)
         or check_writable(target.bucket)
-        or check_ready(target.bucket)
+        or _check_usable(target.bucket)
         or target
     )
+
+
+def _check_usable(bucket: DtoolBucket) -> Refusal | None:
+    """Refuse a bucket that is not Ready; what may be gone for good (Secret, bucket) is looked for now."""
+    refusal = check_ready(bucket)
+    if refusal is None or not refusal.is_passing:
+        return refusal
+    ready = find_condition(bucket.status.conditions, ConditionType.READY)
+    if ready is None or ready.observed_generation != bucket.meta.generation:
+        return refusal
+    return None if ready.reason in _VANISHED else refusal
 
 
 def is_timed_out(seen: ObservedDataset) -> bool:

@@ -79,8 +79,24 @@ RELEASED: dict[str, tuple[ObservedDataset, str | None]] = {
         "The object names no dataset in a bucket.",
     ),
     "has no uuid": (
-        gone(seen(unfinished(dataset(source=None)))),
+        gone(seen(unfinished(dataset(identity="New")))),
         "The object names no dataset in a bucket.",
+    ),
+    "is none: a proto dataset that is nowhere else, whoever put the finalizer there": (
+        gone(seen(unfinished(adopted()))),
+        None,
+    ),
+    "has lost its Secret": (
+        seen(unfinished(), storage=see.refuse(Reason.SECRET_NOT_FOUND)),
+        "it says SecretNotFound",
+    ),
+    "has lost its Secret, as the bucket object says": (
+        seen(
+            unfinished(),
+            see.judged(bucket(), Reason.SECRET_NOT_FOUND),
+            storage=see.refuse(Reason.SECRET_NOT_FOUND),
+        ),
+        "it says SecretNotFound",
     ),
     "lay in a bucket that did not come back": (
         gone(seen(unfinished(ago=60 * MINUTE), bucket(suspend=True))),
@@ -155,6 +171,11 @@ WAITING: dict[str, tuple[ObservedDataset, str]] = {
         gone(seen(unfinished(), see.judged(bucket(), Reason.BUCKET_UNREACHABLE))),
         "BucketNotReady",
     ),
+    "has not been looked at": (gone(seen(unfinished(), see.fresh(bucket()))), "BucketNotReady"),
+    "has lost its Secret before an edit that may name another": (
+        gone(seen(unfinished(), see.judged(bucket(), Reason.SECRET_NOT_FOUND, generation=0))),
+        "BucketNotReady",
+    ),
     "is not valid": (
         gone(
             seen(
@@ -194,6 +215,10 @@ def test_a_removal_that_runs_goes_on_unless_the_bucket_was_suspended(case: str) 
 
 REMOVALS: dict[str, tuple[ObservedDataset, Told]] = {
     "begins": (BEGUN, Told((REMOVE,), look="30s")),
+    "begins where the Secret is back and the bucket object does not say so yet": (
+        replace(BEGUN, cluster=see.cluster(see.judged(bucket(), Reason.SECRET_NOT_FOUND))),
+        Told((REMOVE,), look="30s"),
+    ),
     "begins with an owner marker where there is none": (
         replace(BEGUN, storage=replace(STARTED, owner=None)),
         Told(("own u/alice/ as cluster-1/ns-alice", REMOVE), look="30s"),
