@@ -17,7 +17,14 @@ from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.reasons import Reason, find_reason
 from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
-from dtool_operator.names import DATASET_KIND, DATASET_PLURAL, FINALIZER, LABEL_UUID
+from dtool_operator.names import (
+    BUCKET_KIND,
+    BUCKET_PLURAL,
+    DATASET_KIND,
+    DATASET_PLURAL,
+    FINALIZER,
+    LABEL_UUID,
+)
 from dtool_operator.planning.dataset import DatasetPlan, find_places, plan_dataset, plan_failure
 from dtool_operator.planning.observed import ObservedDataset, Policy, Refusal, Slots, StorageView
 from dtool_operator.planning.placement import SourcePlace, Target
@@ -242,16 +249,22 @@ class DatasetReconciler:
         return await read_credentials(self._cluster, bucket)
 
     async def _report_left_behind(self, dataset: DtoolDataset, message: str) -> None:
-        """Tell the log, and the object's Events where its namespace still takes them."""
-        _LOG.warning(
-            "data_left_behind", extra={"object": f"{dataset.namespace}/{dataset.name}", "why": message}
-        )
+        """Tell the log, and the Events of the bucket object; where there is none, the dataset's own."""
+        name = f"{dataset.namespace}/{dataset.name}"
+        _LOG.warning("data_left_behind", extra={"object": name, "why": message})
+        ref, place = dataset.spec.bucket_ref, None
+        # without a uuid in its status it never had a place there: its bucket's administrator is not told
+        if ref is not None and dataset.status.uuid is not None:
+            place = self._world.view().find_bucket(ref.namespace or dataset.namespace, ref.name)
         try:
             await self._cluster.create_event(
-                _ref(dataset), type=EventType.WARNING, reason="DataLeftBehind", message=message
+                _ref(dataset) if place is None else _bucket_ref(place),
+                type=EventType.WARNING,
+                reason="DataLeftBehind",
+                message=f"DtoolDataset {name} ({dataset.status.uuid}): {message}",
             )
         except (Gone, ApiFailure) as error:
-            _LOG.info("event_not_written", extra={"object": dataset.name, "why": error.message})
+            _LOG.info("event_not_written", extra={"object": name, "why": error.message})
 
     async def _report(self, dataset: DtoolDataset, status: DtoolDatasetStatus | None) -> timedelta | None:
         if status is None:
@@ -272,3 +285,7 @@ def _refusal(error: OperatorError) -> Refusal:
 
 def _ref(dataset: DtoolDataset) -> ObjectRef:
     return ObjectRef(DATASET_PLURAL, DATASET_KIND, dataset.namespace, dataset.name, dataset.uid)
+
+
+def _bucket_ref(bucket: DtoolBucket) -> ObjectRef:
+    return ObjectRef(BUCKET_PLURAL, BUCKET_KIND, bucket.namespace, bucket.name, bucket.uid)
