@@ -149,7 +149,7 @@ class DatasetReconciler:
         if last and is_running and last.target == target and seen.now - last.at < LOOK_INTERVAL:
             return last.view
         try:
-            view: StorageView | Refusal = await self._read(target, source)
+            view: StorageView | Refusal = await self._read(target, source, seen.dataset.namespace)
         except DtoolS3Error as error:
             view = Refusal(*explain(error))
         except (Gone, Conflict, ApiFailure):
@@ -159,30 +159,30 @@ class DatasetReconciler:
         self._looks[seen.dataset.uid] = _Look(seen.now, target, view)
         return view
 
-    async def _read(self, target: Target, source: SourcePlace | None) -> StorageView:
-        credentials = await read_credentials(self._cluster, target.bucket)
-        store = self._stores.open(target.bucket, credentials)
+    async def _read(self, target: Target, source: SourcePlace | None, namespace: str) -> StorageView:
+        store, version = await self._open(target.bucket)
         layout = DatasetLayout(target.prefix, target.uuid)
         owner, registered, admin = await asyncio.gather(
             read_owner(store, target.prefix),
             read_registration(store, target.uuid),
             read_admin_metadata(store, layout),
         )
-        view = StorageView(owner, registered, admin, credentials_version=credentials.version)
-        if source is None:
-            return view
-        return await self._read_source(source, view)
+        view = StorageView(owner, registered, admin, credentials_version=version)
+        return view if source is None else await self._read_source(source, view, namespace)
 
-    async def _read_source(self, source: SourcePlace, view: StorageView) -> StorageView:
-        bucket = source.candidates[0]
-        credentials = await read_credentials(self._cluster, bucket)
-        store = self._stores.open(bucket, credentials)
-        version = f"{view.credentials_version}|{credentials.version}"
+    async def _read_source(self, source: SourcePlace, view: StorageView, namespace: str) -> StorageView:
+        """Find the dataset through the oldest bucket object; go on with the one that a worker will use."""
+        first = source.candidates[0]
+        store, version = await self._open(first)
         prefix = await read_registration(store, source.uuid)
+        chosen = first if prefix is None else source.choose(namespace, prefix) or first
+        if chosen.uid != first.uid:
+            store, version = await self._open(chosen)
+        view = replace(view, credentials_version=f"{view.credentials_version}|{version}")
         if prefix is None:
-            return replace(view, credentials_version=version)
+            return view
         admin = await read_admin_metadata(store, DatasetLayout(prefix, source.uuid))
-        return replace(view, source_prefix=prefix, source_admin=admin, credentials_version=version)
+        return replace(view, source_prefix=prefix, source_admin=admin)
 
     async def _apply(self, dataset: DtoolDataset, action: DatasetAction) -> DtoolDataset:
         """Do one thing; return the object as it is afterwards."""
@@ -225,13 +225,15 @@ class DatasetReconciler:
 
     async def _ensure_owner(self, dataset: DtoolDataset, action: EnsureOwner) -> None:
         look = self._looks[dataset.uid]
-        store = await self._open(look.target.bucket)
+        store, _ = await self._open(look.target.bucket)
         found = await ensure_owner(store, action.owner.prefix, action.owner)
         if (found.cluster, found.namespace_uid) != (action.owner.cluster, action.owner.namespace_uid):
             raise Conflict(f"Prefix {action.owner.prefix!r} was taken by {found} in the meantime.")
 
-    async def _open(self, bucket: DtoolBucket) -> Store:
-        return self._stores.open(bucket, await read_credentials(self._cluster, bucket))
+    async def _open(self, bucket: DtoolBucket) -> tuple[Store, str]:
+        """Open a bucket with its keys as they are now; return their version too."""
+        credentials = await read_credentials(self._cluster, bucket)
+        return self._stores.open(bucket, credentials), credentials.version
 
     async def _task_credentials(self, target_key: str, source_key: str | None) -> TaskCredentials:
         target = await self._credentials_of(target_key)
