@@ -30,7 +30,7 @@ async def read_credentials(cluster: Cluster, bucket: DtoolBucket) -> BucketCrede
         return AMBIENT
     name = bucket.spec.credentials.secret_ref.name
     secret = await cluster.read_secret(bucket.namespace, name)
-    token = secret.data.get("AWS_SESSION_TOKEN")
+    token = _read(secret, "AWS_SESSION_TOKEN", bucket.namespace, name)
     return BucketCredentials(
         secret.resource_version,
         Credentials(
@@ -42,7 +42,16 @@ async def read_credentials(cluster: Cluster, bucket: DtoolBucket) -> BucketCrede
 
 
 def _require(secret: SecretData, key: str, namespace: str, name: str) -> str:
-    value = secret.data.get(key, "").strip()
+    value = _read(secret, key, namespace, name)
     if not value:
         raise OperatorError(Reason.SECRET_INVALID, f"Secret {namespace}/{name} has no value for {key}.")
+    return value
+
+
+def _read(secret: SecretData, key: str, namespace: str, name: str) -> str:
+    """Read a value without the line end that `echo` and files give; none of ours has other spaces in it."""
+    value = secret.data.get(key, "").strip()
+    if not value.isprintable() or " " in value:
+        message = f"The value of {key} in Secret {namespace}/{name} has spaces or line breaks in it."
+        raise OperatorError(Reason.SECRET_INVALID, message)
     return value
