@@ -155,13 +155,12 @@ def resolve_target(dataset: DtoolDataset, cluster: ClusterView) -> Target | Refu
 
 
 def check_target(dataset: DtoolDataset, target: Target) -> Refusal | None:
-    """Refuse a bucket that cannot take the dataset now."""
-    refusal = check_ready(target.bucket)
-    if refusal is not None:
-        return refusal
-    if dataset.spec.source is None or was_frozen(dataset):
-        return None
-    return check_writable(target.bucket)
+    """Refuse a bucket that may not take the dataset, or cannot now.
+
+    ReadOnly comes first: it ends what runs, also where the bucket was not found usable again since the edit.
+    """
+    is_written = dataset.spec.source is not None and not was_frozen(dataset)
+    return (check_writable(target.bucket) if is_written else None) or check_ready(target.bucket)
 
 
 def check_writable(bucket: DtoolBucket) -> Refusal | None:
