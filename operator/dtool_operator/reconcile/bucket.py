@@ -42,6 +42,8 @@ class _Memory:
     tested: Tested | None = None
     listed: Listed | None = None
     owned: Owner | None = None
+    #: How often a dataset was said to have arrived: one that did so during a listing may not be in it.
+    arrivals: int = 0
 
 
 class BucketReconciler:
@@ -86,8 +88,9 @@ class BucketReconciler:
 
     def note_change(self, uid: str) -> None:
         """Take in that a dataset has arrived in a bucket: the next look lists it again."""
-        memory = self._memories.get(uid)
-        if memory is not None and memory.listed is not None:
+        memory = self._memories.setdefault(uid, _Memory())
+        memory.arrivals += 1
+        if memory.listed is not None:
             memory.listed = replace(memory.listed, is_stale=True)
 
     async def observe(self, bucket: DtoolBucket) -> ObservedBucket:
@@ -157,8 +160,10 @@ class BucketReconciler:
                 refusal = await self._test(store, bucket, prefix)
                 memory.tested = Tested(version, self._clock(), refusal, attempt=attempt)
             case ListDatasets(attempt):
+                arrivals = memory.arrivals
                 listed = await self._list(store, seen, memory.listed)
-                memory.listed = replace(listed, attempt=attempt)
+                is_stale = memory.arrivals != arrivals
+                memory.listed = replace(listed, attempt=attempt, is_stale=is_stale)
 
     async def _test(self, store: Store, bucket: DtoolBucket, prefix: str | None) -> Refusal | None:
         writes = bucket.spec.conditional_writes

@@ -219,6 +219,7 @@ class Operator:
             self._note_queued(object_key(DATASET_PLURAL, dataset.meta), plan)
             return Outcome(_names(plan), look_again)
         await self._invalid.reconcile_dataset(dataset)
+        self._wake_queued()
         return Outcome((), None, "invalid")
 
     def _note_queued(self, key: Key, plan: Plan[DatasetAction, DtoolDatasetStatus]) -> None:
