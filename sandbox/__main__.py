@@ -41,7 +41,10 @@ def _run(command: str, directory: Path) -> int:
             find_binaries()
         case "up":
             sandbox = bring_up(directory)
-            say_at_once(f"\nThese lines are in {directory / 'env'} too:\n\n{sandbox.exports()}")
+            say_at_once(
+                f"\nThese lines are in {directory / 'env'} too, to be sourced:\n\n{sandbox.exports()}"
+            )
+            say_at_once("`make sandbox-down` ends it; the README has a story to play.")
         case "operator":
             bring_up_operator(directory)
         case "status":
