@@ -3,18 +3,23 @@
 What the operator itself asks of S3 is small and bounded: it looks, tests and lists. Bytes are the workers'.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from dtool_operator.adapters.credentials import BucketCredentials
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.reasons import Reason, find_reason
-from dtool_s3.errors import DtoolS3Error, StorageError
+from dtool_s3.errors import BucketUnreachable, DtoolS3Error, StorageError
 from dtool_s3.settings import Endpoint
 from dtool_s3.store.protocol import Store
 
 LOOKS_IN_FLIGHT = 8
 """Requests of the operator itself to one bucket at one time; each may hold a thread."""
+
+PATIENCE_SECONDS = 45.0
+"""How long a look may wait for S3. Those who look are few: a bucket that hangs must not keep them all."""
 
 
 class StoreOpener(Protocol):
@@ -80,6 +85,17 @@ class OpenStores:
             close: Callable[[], None] | None = getattr(store, "close", None)
             if close is not None:
                 close()
+
+
+@asynccontextmanager
+async def answering_soon() -> AsyncIterator[None]:
+    """Raise BucketUnreachable where a few small requests take longer than a look can wait."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            yield
+    except TimeoutError as error:
+        message = f"the endpoint did not answer within {PATIENCE_SECONDS:.0f} s"
+        raise BucketUnreachable(message, code="Timeout") from error
 
 
 def explain(error: DtoolS3Error) -> tuple[Reason, str]:

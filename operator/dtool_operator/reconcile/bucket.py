@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from dtool_operator.adapters.cluster import Cluster, ObjectRef
 from dtool_operator.adapters.credentials import read_credentials
-from dtool_operator.adapters.storage import OpenStores, explain
+from dtool_operator.adapters.storage import OpenStores, answering_soon, explain
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.bucket_status import DtoolBucketStatus
 from dtool_operator.api.choice import AccessMode
@@ -146,7 +146,9 @@ class BucketReconciler:
     async def _find_marker(self, store: Store, expected: list[Owner]) -> Owner | None:
         for ours in expected:
             try:
-                if await read_owner(store, ours.prefix) == ours:
+                async with answering_soon():
+                    owner = await read_owner(store, ours.prefix)
+                if owner == ours:
                     return ours
             except DtoolS3Error as error:
                 _LOG.info("owner_marker_unreadable", extra={"prefix": ours.prefix, "why": str(error)})
@@ -168,7 +170,8 @@ class BucketReconciler:
     async def _test(self, store: Store, bucket: DtoolBucket, prefix: str | None) -> Refusal | None:
         writes = bucket.spec.conditional_writes
         try:
-            await check_store(store, prefix=prefix, conditional_writes=writes)
+            async with answering_soon():
+                await check_store(store, prefix=prefix, conditional_writes=writes)
         except DtoolS3Error as error:
             return Refusal(*explain(error))
         return None
@@ -176,6 +179,8 @@ class BucketReconciler:
     async def _list(self, store: Store, seen: ObservedBucket, last: Listed | None) -> Listed:
         previous = last.catalog if last is not None else None
         try:
+            async with answering_soon():
+                await store.check_bucket()
             catalog = await list_datasets(
                 store, prefixes=admitted_prefixes(seen), previous=previous or EMPTY_CATALOG
             )

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from dtool_operator.adapters.cluster import Cluster, EventType, ObjectRef
 from dtool_operator.adapters.credentials import BucketCredentials, read_credentials
-from dtool_operator.adapters.storage import OpenStores, explain
+from dtool_operator.adapters.storage import OpenStores, answering_soon, explain
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
@@ -149,7 +149,8 @@ class DatasetReconciler:
         if last and is_running and last.target == target and seen.now - last.at < LOOK_INTERVAL:
             return last.view
         try:
-            view: StorageView | Refusal = await self._read(target, source, seen.dataset.namespace)
+            async with answering_soon():
+                view: StorageView | Refusal = await self._read(target, source, seen.dataset.namespace)
         except DtoolS3Error as error:
             view = Refusal(*explain(error))
         except (Gone, Conflict, ApiFailure):
