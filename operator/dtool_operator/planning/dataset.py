@@ -176,6 +176,10 @@ def _find_final_outcome(seen: ObservedDataset) -> Refusal | None:
 
 def _start(seen: ObservedDataset, target: Target, task: Task, source: DtoolBucket | None) -> DatasetPlan:
     """Finalizer first, then the owner marker, then the worker; or wait for a slot."""
+    if seen.cluster.namespaces[seen.dataset.namespace].is_terminating:
+        # a new object cannot be in it: the namespace was created again, and the watch has not told its uid
+        ending = Refusal(Reason.PENDING, f"Namespace {seen.dataset.namespace!r} is being deleted.")
+        return conclude(seen, Refused(ending), target=target, look_again=Backoff())
     if not seen.slots.is_free:
         waiting = Refusal(Reason.QUEUED, "Waits for a running transfer to end.")
         return conclude(seen, Refused(waiting), target=target, look_again=Backoff())

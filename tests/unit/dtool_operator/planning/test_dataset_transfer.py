@@ -9,7 +9,7 @@ from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
 from dtool_operator.planning.dataset import plan_dataset
-from dtool_operator.planning.observed import ObservedDataset, Slots
+from dtool_operator.planning.observed import NamespaceView, ObservedDataset, Slots
 from dtool_operator.planning.plan import StartTransfer
 from dtool_operator.planning.task import TaskKind
 from dtool_operator.planning.transfer import TransferState
@@ -387,3 +387,12 @@ def test_times_in_a_bucket_that_are_no_moments_are_left_out(seconds: float) -> N
 
     assert status is not None
     assert (status.created_at, status.frozen_at) == (None, datetime(1970, 1, 1, tzinfo=UTC))
+
+
+def test_nothing_is_started_in_a_namespace_that_is_being_deleted() -> None:
+    ending = NamespaceView("alice", "ns-alice", {"lab": "true"}, is_terminating=True)
+    buckets = see.cluster(see.bucket(), see.instruments(), namespaces=(ending,))
+
+    told = tell(plan_dataset(seen(cluster=buckets)))
+
+    assert (told.do, told.look) == ((), "back off")

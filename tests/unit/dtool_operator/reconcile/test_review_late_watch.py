@@ -33,3 +33,35 @@ async def test_an_edit_that_an_own_write_overtakes_is_acted_on(play: Play) -> No
     await play.settle()
 
     assert play.status("alice", "raw")["state"] == "Suspended"
+
+
+async def test_a_namespace_that_was_created_again_is_not_taken_for_the_one_that_ends(play: Play) -> None:
+    """Namespaces and datasets have watches of their own: the dataset may be told first."""
+    await play.store_dataset()
+    play.dataset("alice", "raw", source=SOURCE)
+    await play.settle()
+    tell = play.cluster.on_change
+    assert tell is not None
+    late: list[tuple[Any, ...]] = []
+
+    def lag(plural: str, event: str, body: Any) -> None:
+        """Only that the namespace is being deleted comes in time."""
+        if plural == "namespaces" and event != "MODIFIED":
+            late.append((plural, event, body))
+        else:
+            tell(plural, event, body)
+
+    play.cluster.on_change = lag
+    play.cluster.delete_namespace("alice")
+    await play.settle()
+    play.cluster.create_namespace("alice", {"dtool.dev/lab": "true"})
+    play.dataset("alice", "again", source=SOURCE)
+    await play.settle()
+    assert play.status("alice", "again")["state"] == "Pending"
+
+    for event in late:
+        tell(*event)
+    await play.settle()
+
+    assert len(late) == 2
+    assert play.condition("alice", "again")["reason"] == "PrefixOwnedByOther"
