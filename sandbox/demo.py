@@ -6,6 +6,7 @@ manifests are in sandbox/story/.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -223,9 +224,11 @@ def main() -> int:
             show_operator_log(directory)
             return 1
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            print("interrupted; ending the sandbox", file=sys.stderr, flush=True)
             return 130
         finally:
+            # Interrupted again, it would leave processes without the directory that knows them.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             bring_down(directory, _say_nothing)
         print(f"\nThe demo took {time.monotonic() - started:.0f} s; nothing is left running.")
     return 0
