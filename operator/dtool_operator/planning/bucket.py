@@ -29,6 +29,7 @@ from dtool_operator.planning.plan import (
     SelfTest,
     backoff_delay,
     spread_interval,
+    time_left,
 )
 
 __all__ = ["BucketPlan", "admitted_prefixes", "build_bucket_status", "plan_bucket"]
@@ -110,13 +111,13 @@ def _listing_pause(seen: ObservedBucket, listed: Listed) -> timedelta:
         return _retry_in(seen, listed.attempt, listed.listed_at)
     interval = spread_interval(seen.bucket.spec.listing.interval, key=seen.bucket.uid)
     pause = min(interval, RELIST_PAUSE) if listed.is_stale else interval
-    return max(timedelta(0), pause - (seen.now - listed.listed_at))
+    return time_left(listed.listed_at, pause, seen.now)
 
 
 def _retry_in(seen: ObservedBucket, attempt: int, since: datetime) -> timedelta:
     policy = seen.policy
     pause = backoff_delay(attempt, key=seen.bucket.uid, base=policy.backoff_base, cap=policy.backoff_cap)
-    return max(timedelta(0), pause - (seen.now - since))
+    return time_left(since, pause, seen.now)
 
 
 def _resync(seen: ObservedBucket) -> timedelta:

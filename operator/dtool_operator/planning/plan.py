@@ -133,3 +133,8 @@ def hash_fraction(text: str) -> float:
 def is_due(since: datetime, pause: timedelta, now: datetime) -> bool:
     """Tell whether a pause that began at `since` is over."""
     return now - since >= pause
+
+
+def time_left(since: datetime, pause: timedelta, now: datetime) -> timedelta:
+    """Return the rest of a pause that began at `since`; nothing is left where the clock was set back."""
+    return max(timedelta(0), pause - (now - since)) if now >= since else timedelta(0)

@@ -8,7 +8,7 @@ from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.observed import ObservedDataset, Refusal
-from dtool_operator.planning.plan import backoff_delay, spread_interval
+from dtool_operator.planning.plan import backoff_delay, spread_interval, time_left
 from dtool_operator.planning.task import Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 
@@ -92,7 +92,7 @@ def find_pause(seen: ObservedDataset, record: TransferRecord, failure: Refusal) 
         return None
     else:
         pause = backoff_delay(record.attempts, key=key, base=policy.backoff_base, cap=policy.backoff_cap)
-    return max(timedelta(0), pause - (seen.now - (record.finished_at or record.started_at)))
+    return time_left(record.finished_at or record.started_at, pause, seen.now)
 
 
 def _is_retry_due(seen: ObservedDataset, task: Task, record: TransferRecord, failure: Refusal) -> bool:

@@ -38,6 +38,7 @@ from dtool_operator.planning.plan import (
     RefreshCredentials,
     ReportLeftBehind,
     StartTransfer,
+    time_left,
 )
 from dtool_operator.planning.status import Refused, build_dataset_status
 from dtool_operator.planning.transfer import TransferState
@@ -146,7 +147,7 @@ class DatasetReconciler:
     ) -> StorageView | Refusal:
         last = self._looks.get(seen.dataset.uid)
         is_running = seen.transfer is not None and seen.transfer.state is TransferState.RUNNING
-        if last and is_running and last.target == target and seen.now - last.at < LOOK_INTERVAL:
+        if last and is_running and last.target == target and time_left(last.at, LOOK_INTERVAL, seen.now):
             return last.view
         try:
             async with answering_soon():

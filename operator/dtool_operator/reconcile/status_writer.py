@@ -13,6 +13,7 @@ from dtool_operator.api.conditions import Condition
 from dtool_operator.api.schema import StatusModel
 from dtool_operator.errors import ApiFailure, Gone
 from dtool_operator.planning.event import announce
+from dtool_operator.planning.plan import time_left
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class StatusWriter:
 
     def _pause(self, uid: str) -> timedelta:
         last = self._written_at.get(uid)
-        return timedelta(0) if last is None else PROGRESS_INTERVAL - (self._clock() - last)
+        return timedelta(0) if last is None else time_left(last, PROGRESS_INTERVAL, self._clock())
 
     async def _tell(self, ref: ObjectRef, old: tuple[Condition, ...], new: tuple[Condition, ...]) -> None:
         """Write Events; they are for people, and losing one changes nothing that programs rely on."""

@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtool_operator.planning.plan import backoff_delay, hash_fraction, is_due, spread_interval
+from dtool_operator.planning.plan import backoff_delay, hash_fraction, is_due, spread_interval, time_left
 from tests.support.observed import NOW
 
 BASES = st.timedeltas(timedelta(milliseconds=10), timedelta(seconds=30))
@@ -66,3 +67,10 @@ def test_a_pause_is_over_when_its_time_has_come() -> None:
 
     assert not is_due(NOW, minute, NOW + minute * 0.99)
     assert is_due(NOW, minute, NOW + minute)
+
+
+@pytest.mark.parametrize(("minutes", "left"), [(0, 10), (4, 6), (10, 0), (99, 0), (-60, 0)], ids=str)
+def test_a_pause_gets_shorter_and_never_longer_though_the_clock_is_set_back(minutes: int, left: int) -> None:
+    now = NOW + timedelta(minutes=minutes)
+
+    assert time_left(NOW, timedelta(minutes=10), now) == timedelta(minutes=left)
