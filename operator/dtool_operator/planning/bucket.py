@@ -39,6 +39,9 @@ BucketPlan = Plan[BucketAction, DtoolBucketStatus]
 #: A bucket in which datasets arrive one after the other is not listed more often than this.
 RELIST_PAUSE = timedelta(seconds=5)
 
+#: Secrets are not watched: a bucket is looked at so often to notice that its keys were replaced.
+SECRET_LOOK = timedelta(minutes=1)
+
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
 _AT_ONCE = timedelta(0)
@@ -86,7 +89,7 @@ def _test_again(seen: ObservedBucket, tested: Tested, refusal: Refusal) -> Bucke
     if is_look_requested(seen.bucket) or (pause == timedelta(0) and not is_final):
         test = SelfTest(tested.version, seen.owned_prefix, attempt=tested.attempt + 1)
         return Plan((test,), status, _AT_ONCE)
-    return Plan((), status, _resync(seen) if is_final else pause)
+    return Plan((), status, min(SECRET_LOOK, _resync(seen) if is_final else pause))
 
 
 def _list(seen: ObservedBucket) -> BucketPlan:
@@ -101,7 +104,7 @@ def _list(seen: ObservedBucket) -> BucketPlan:
         return Plan((), status, _AT_ONCE)
     pause = _listing_pause(seen, listed)
     if pause > timedelta(0) and not is_look_requested(seen.bucket):
-        return Plan((), status, pause)
+        return Plan((), status, min(SECRET_LOOK, pause))
     attempt = listed.attempt + 1 if listed.refusal is not None else 1
     return Plan((ListDatasets(attempt),), status, _AT_ONCE)
 

@@ -62,7 +62,7 @@ def _check_supported(spec: DtoolBucketSpec) -> Refusal | None:
     field = next((name for is_used, name in checks if is_used), None)
     if field is None:
         return None
-    return Refusal(Reason.NOT_SUPPORTED, f"This version does not support {field}; remove it.")
+    return Refusal(Reason.NOT_SUPPORTED, f"This version does not support {field}.")
 
 
 def _check_endpoint(bucket: DtoolBucket, cluster: ClusterView, policy: Policy) -> Refusal | None:
@@ -73,7 +73,7 @@ def _check_endpoint(bucket: DtoolBucket, cluster: ClusterView, policy: Policy) -
     return Refusal(
         Reason.ENDPOINT_NOT_ALLOWED,
         f"Endpoint {bucket.spec.endpoint or 'AWS'} is not on the operator's list of allowed endpoints; "
-        "ask its administrator.",
+        "its administrator extends DTOOL_OPERATOR_ALLOWED_ENDPOINTS.",
     )
 
 

@@ -4,6 +4,7 @@ Each check returns a Refusal or lets the next one speak; S3 is asked only when a
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from dtool_operator.api.bucket import DtoolBucket
@@ -59,7 +60,10 @@ def find_unsupported(spec: DtoolDatasetSpec) -> Refusal | None:
         (source is not None and _is_http(source), "spec.source.uri with http(s)"),
         (source is not None and source.manifest_sha256 is not None, "spec.source.manifestSHA256"),
         (spec.identity is Identity.NEW, "spec.identity: New"),
-        (source is None and spec.uuid is None, "a dataset with neither spec.source nor spec.uuid"),
+        (
+            source is None and spec.uuid is None,
+            "new datasets (neither spec.source nor spec.uuid)",
+        ),
         (spec.freeze and spec.uuid is not None, "spec.freeze of an adopted dataset"),
         (spec.name is not None, "spec.name for a dataset that keeps its identity"),
         (spec.readme is not None, "spec.readme"),
@@ -72,7 +76,7 @@ def find_unsupported(spec: DtoolDatasetSpec) -> Refusal | None:
     field = next((name for is_used, name in checks if is_used), None)
     if field is None:
         return None
-    return Refusal(Reason.NOT_SUPPORTED, f"This version does not support {field}; remove it.")
+    return Refusal(Reason.NOT_SUPPORTED, f"This version does not support {field}.")
 
 
 def _is_http(source: Source) -> bool:
@@ -232,19 +236,24 @@ def find_older_claim(
     dataset: DtoolDataset, target: Target, siblings: tuple[DtoolDataset, ...], cluster: ClusterView
 ) -> Refusal | None:
     """Refuse where an older object of this namespace describes the same dataset at the same place."""
-    rank = (dataset.meta.creation_timestamp, dataset.uid)
-    for other in siblings:
-        if (other.meta.creation_timestamp, other.uid) >= rank:
-            continue
+    rank = claim_rank(dataset)
+    for other in sorted(siblings, key=claim_rank):
+        if claim_rank(other) >= rank:
+            break
         if other.spec.bucket_ref is None or dataset_uuid(other.spec) != target.uuid:
             continue
         bucket = find_bucket(other.spec.bucket_ref, other.namespace, cluster)
         if isinstance(bucket, DtoolBucket) and _same_place(bucket, other.namespace, target):
             return Refusal(
                 Reason.CLAIMED_BY_ANOTHER,
-                f"DtoolDataset {other.name!r} is older and describes the same dataset; delete one of them.",
+                f"DtoolDataset {other.name!r} came first and describes the same dataset; delete one of them.",
             )
     return None
+
+
+def claim_rank(dataset: DtoolDataset) -> tuple[datetime, str]:
+    """Return what orders claims on one dataset: the oldest object first, then the smaller uid (rule 11)."""
+    return dataset.meta.creation_timestamp, dataset.uid
 
 
 def _same_place(bucket: DtoolBucket, namespace: str, target: Target) -> bool:

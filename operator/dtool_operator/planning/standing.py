@@ -6,6 +6,7 @@ from typing import Final
 
 from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
+from dtool_operator.planning.advice import advise
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.observed import ObservedDataset, Refusal
 from dtool_operator.planning.plan import backoff_delay, spread_interval, time_left
@@ -65,7 +66,8 @@ def is_running(record: TransferRecord | None) -> bool:
 def find_failure(record: TransferRecord) -> Refusal | None:
     """Say in the API's vocabulary why work that has ended is no success; None if it is one."""
     if record.error is not None:
-        return Refusal(find_reason(record.error.reason, Reason.TRANSFER_FAILED), record.error.message)
+        reason = find_reason(record.error.reason, Reason.TRANSFER_FAILED)
+        return Refusal(reason, advise(reason, record.error.message))
     if record.state is not TransferState.SUCCEEDED:
         return Refusal(Reason.TRANSFER_FAILED, "The worker ended without saying why.")
     if record.task.kind is TaskKind.REMOVE:
@@ -75,7 +77,8 @@ def find_failure(record: TransferRecord) -> Refusal | None:
     if record.facts.mismatch_count:
         named = ", ".join(f"{m.relpath!r} ({m.found})" for m in record.facts.mismatches[:5])
         count = record.facts.mismatch_count
-        return Refusal(Reason.ITEM_MISSING, f"{count} items differ from the manifest: {named}")
+        detail = f"{count} items differ from the manifest: {named}"
+        return Refusal(Reason.ITEM_MISSING, advise(Reason.ITEM_MISSING, detail))
     return None
 
 

@@ -20,7 +20,7 @@ from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL
 from dtool_operator.planning.bucket import BucketPlan, admitted_prefixes, build_bucket_status, plan_bucket
 from dtool_operator.planning.bucket_spec import check_bucket_spec
 from dtool_operator.planning.observed import Listed, ObservedBucket, Policy, Refusal, Tested
-from dtool_operator.planning.plan import Backoff, BucketAction, ListDatasets, SelfTest
+from dtool_operator.planning.plan import Backoff, BucketAction, ListDatasets, SelfTest, time_left
 from dtool_operator.reconcile.status_writer import StatusWriter
 from dtool_operator.reconcile.world import TakeIn, World, lies_in
 from dtool_s3.catalog import EMPTY_CATALOG, list_datasets
@@ -42,6 +42,7 @@ class _Memory:
     tested: Tested | None = None
     listed: Listed | None = None
     owned: Owner | None = None
+    searched_at: datetime | None = None
     #: How often a dataset was said to have arrived: one that did so during a listing may not be in it.
     arrivals: int = 0
 
@@ -86,6 +87,12 @@ class BucketReconciler:
         self._stores.drop(uid)
         self._writer.forget(uid)
 
+    def note_owner(self, uid: str, owner: Owner) -> None:
+        """Take in that a prefix of a bucket now carries a marker of ours."""
+        memory = self._memories.get(uid)
+        if memory is not None and memory.owned is None:
+            memory.owned = owner
+
     def note_change(self, uid: str) -> None:
         """Take in that a dataset has arrived in a bucket: the next look lists it again."""
         memory = self._memories.setdefault(uid, _Memory())
@@ -129,7 +136,8 @@ class BucketReconciler:
     async def _find_owned_prefix(self, store: Store, seen: ObservedBucket, memory: _Memory) -> str | None:
         """Find the first admitted namespace (by name) whose owner marker is ours.
 
-        A find is remembered for as long as that namespace exists and is admitted.
+        A find is remembered for as long as that namespace exists and is admitted; in vain it is looked for
+        once every listing interval.
         """
         if seen.bucket.spec.access_mode is AccessMode.READ_ONLY:
             return None
@@ -138,8 +146,11 @@ class BucketReconciler:
         if memory.owned in expected:
             return memory.owned.prefix
         memory.owned = None
-        if memory.tested is None or memory.tested.refusal is not None:
+        interval = seen.bucket.spec.listing.interval
+        was_searched = memory.searched_at is not None and time_left(memory.searched_at, interval, seen.now)
+        if memory.tested is None or memory.tested.refusal is not None or was_searched:
             return None
+        memory.searched_at = seen.now
         memory.owned = await self._find_marker(store, expected[:OWNERS_ASKED])
         return None if memory.owned is None else memory.owned.prefix
 

@@ -235,14 +235,16 @@ class Operator:
         """Have a bucket looked at that got its first owner marker, or a dataset."""
         ref = dataset.spec.bucket_ref
         has_arrived = plan.status is not None and plan.status.verified != dataset.status.verified
-        is_marked = any(isinstance(action, EnsureOwner) for action in plan.actions)
-        if ref is None or not (has_arrived or is_marked):
+        marked = [action.owner for action in plan.actions if isinstance(action, EnsureOwner)]
+        if ref is None or not (has_arrived or marked):
             return
         bucket = self.world.view().find_bucket(ref.namespace or dataset.namespace, ref.name)
         if bucket is None:
             return
         if has_arrived:
             self.buckets.note_change(bucket.uid)
+        for owner in marked:
+            self.buckets.note_owner(bucket.uid, owner)
         self.queue.add(object_key(BUCKET_PLURAL, bucket.meta))
 
     def _is_gone(self, key: Key) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from dtool_operator.adapters.cluster import Cluster, EventType, ObjectRef
 from dtool_operator.api.conditions import Condition
+from dtool_operator.api.reasons import Reason
 from dtool_operator.api.schema import StatusModel
 from dtool_operator.errors import ApiFailure, Gone
 from dtool_operator.planning.event import announce
@@ -19,6 +20,9 @@ _LOG = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL = timedelta(seconds=2)
 
+TOLD_REMEMBERED = 16
+"""Events remembered for each object, so that they are not repeated."""
+
 
 class StatusWriter:
     """Compares a wanted status with the known one and writes the difference."""
@@ -27,6 +31,7 @@ class StatusWriter:
         self._cluster = cluster
         self._clock = clock
         self._written_at: dict[str, datetime] = {}
+        self._told: dict[str, set[tuple[str, str]]] = {}
 
     async def write(
         self, ref: ObjectRef, old: StatusModel, new: StatusModel, *, resource_version: str
@@ -51,14 +56,25 @@ class StatusWriter:
     def forget(self, uid: str) -> None:
         """Drop what is remembered of an object that is gone."""
         self._written_at.pop(uid, None)
+        self._told.pop(uid, None)
 
     def _pause(self, uid: str) -> timedelta:
         last = self._written_at.get(uid)
         return timedelta(0) if last is None else time_left(last, PROGRESS_INTERVAL, self._clock())
 
     async def _tell(self, ref: ObjectRef, old: tuple[Condition, ...], new: tuple[Condition, ...]) -> None:
-        """Write Events; they are for people, and losing one changes nothing that programs rely on."""
+        """Write Events; they are for people, and losing one changes nothing that programs rely on.
+
+        What was told before is told again only after a success: retries of one failure are not news.
+        """
+        told = self._told.setdefault(ref.uid, set())
         for announcement in announce(old, new):
+            news = (announcement.reason, announcement.message)
+            if news in told:
+                continue
+            if announcement.reason == Reason.SUCCEEDED or len(told) >= TOLD_REMEMBERED:
+                told.clear()
+            told.add(news)
             kind = EventType.WARNING if announcement.is_warning else EventType.NORMAL
             try:
                 await self._cluster.create_event(

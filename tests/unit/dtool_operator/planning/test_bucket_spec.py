@@ -134,7 +134,7 @@ def test_endpoints_are_those_that_the_administrator_allows(case: str) -> None:
         assert plan.actions
     else:
         assert tell(plan) == Told(says=refused("EndpointNotAllowed", "Reconciling"))
-        assert "ask its administrator" in ready_message(plan)
+        assert "ALLOWED_ENDPOINTS" in ready_message(plan)
 
 
 RIVAL = changed(bucket("rival"), age=-1)

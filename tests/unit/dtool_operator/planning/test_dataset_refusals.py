@@ -66,7 +66,7 @@ BY_THE_CLUSTER: dict[str, tuple[ObservedDataset, Reason, str]] = {
     "an older object describes the same": (
         seen(siblings=(dataset(), see.older(dataset()))),
         Reason.CLAIMED_BY_ANOTHER,
-        "DtoolDataset 'older' is older",
+        "DtoolDataset 'older' came first",
     ),
     "nobody offers the source": (
         seen(None, bucket()),

@@ -302,10 +302,10 @@ def test_after_a_failure_the_next_look_changes_nothing(case: str) -> None:
     assert plan_dataset(later).status == later.dataset.status
 
 
-def test_what_a_worker_says_of_its_failure_is_told_to_the_user() -> None:
+def test_a_user_is_told_what_to_do_and_what_the_worker_said() -> None:
     plan = plan_dataset(FAILURES["waits for the rest of its pause"][0])
 
-    assert ready_message(plan) == "it says SourceDamaged"
+    assert ready_message(plan) == "Mend the source: the copy is tried again. (it says SourceDamaged)"
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ RELEASED: dict[str, tuple[ObservedDataset, str | None]] = {
     ),
     "is described by an older object": (
         gone(seen(unfinished(), siblings=(see.older(dataset()),))),
-        "DtoolDataset 'older' is older and describes the same dataset",
+        "DtoolDataset 'older' came first and describes the same dataset",
     ),
     "lies in a bucket that has become read-only": (
         gone(seen(unfinished(), bucket(accessMode="ReadOnly"))),

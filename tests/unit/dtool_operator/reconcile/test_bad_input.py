@@ -154,6 +154,21 @@ async def test_a_failed_copy_is_not_tried_again_at_once(play: Play) -> None:
     assert _proto_looks(play) == starts
 
 
+async def test_retries_of_one_failure_are_told_once(play: Play) -> None:
+    await play.store_dataset(stored={"a.txt": b"ALPHA"})
+    play.dataset("alice", "raw", source={"uri": f"s3://instrument-data/{UUID}"})
+    await play.settle()
+    told = len(play.cluster.events)
+
+    for request in ("1", "2"):
+        annotation = {"dtool.dev/reconcileRequestedAt": request}
+        play.cluster.set_annotations("dtooldatasets", "alice", "raw", annotation)
+        await play.settle()
+
+    assert play.status("alice", "raw")["lastHandledReconcileAt"] == "2"
+    assert len(play.cluster.events) == told
+
+
 async def test_a_requested_look_tries_a_failed_copy_again_at_once(play: Play) -> None:
     fixture = await play.store_dataset(stored={"a.txt": b"ALPHA"})
     play.dataset("alice", "raw", source={"uri": f"s3://instrument-data/{UUID}"})

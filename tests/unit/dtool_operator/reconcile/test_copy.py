@@ -370,3 +370,16 @@ async def _until(check: Any) -> None:
             return
         await asyncio.sleep(0.002)
     raise AssertionError("it never came so far")
+
+
+async def test_looks_for_a_changed_secret_ask_nothing_of_s3(play: Play) -> None:
+    await play.store_dataset()
+    play.dataset("alice", "raw", source=SOURCE)
+    await play.settle()
+    play.server.requests.clear()
+
+    for bucket in play.operator.world.view().buckets:
+        if bucket.name == "instruments":
+            await play.operator.buckets.reconcile(bucket)
+
+    assert play.server.requests == []

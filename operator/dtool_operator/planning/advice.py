@@ -1,0 +1,29 @@
+"""What a user can do about a failure, by its reason; pure text. The detail of the failure stays behind it."""
+
+from dtool_operator.api.reasons import Reason
+
+_ADVICE = {
+    Reason.BUCKET_NOT_FOUND: "S3 knows no bucket of this name: create it, or correct bucket or endpoint.",
+    Reason.CREDENTIALS_REJECTED: (
+        "S3 does not accept the keys: correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and "
+        "AWS_SESSION_TOKEN, if there is one) in the bucket's Secret."
+    ),
+    Reason.ACCESS_DENIED: "S3 does not let these keys do this: extend their policy or the bucket's.",
+    Reason.BUCKET_UNREACHABLE: "No good answer from the endpoint; it is tried again. Is spec.endpoint right?",
+    Reason.CLOCK_SKEWED: "The clocks of operator and endpoint differ too much to sign requests: set them.",
+    Reason.THROTTLED: "The endpoint asks to slow down; it is tried again.",
+    Reason.QUOTA_EXCEEDED: "The endpoint has no room left: free some, or have its limit raised.",
+    Reason.ITEM_ARCHIVED: "Restore the items from archive first.",
+    Reason.SOURCE_DAMAGED: "Mend the source: the copy is tried again.",
+    Reason.ITEM_MISSING: "Bring back what is missing: it is tried again.",
+    Reason.INVALID_MANIFEST: (
+        "The manifest cannot be used: mend it, then ask for a look with dtool.dev/reconcileRequestedAt."
+    ),
+    Reason.UNSAFE_PATH: "The manifest names paths that no dataset may have: it is not copied.",
+}
+
+
+def advise(reason: Reason, detail: str) -> str:
+    """Return a message: what to do, where that is known, then what happened."""
+    advice = _ADVICE.get(reason)
+    return detail if advice is None else f"{advice} ({detail})"
