@@ -35,12 +35,14 @@ def version(body: Any) -> str:
 class ClusterContract:
     """The suite; a subclass gives the fixture `stage`."""
 
-    async def test_the_cluster_has_one_identity(self, stage: Stage) -> None:
-        uid = await stage.cluster.read_cluster_uid()
+    async def test_a_namespace_has_one_identity_while_it_exists(self, stage: Stage) -> None:
+        uids = [await stage.cluster.read_namespace_uid(name) for name in ("kube-system", stage.namespace)]
 
-        assert uid
-        assert uid in await stage.cluster.list_metadata(NAMESPACES)
-        assert uid == await stage.cluster.read_cluster_uid()
+        assert None not in uids
+        assert len(set(uids)) == len(uids)
+        assert set(uids) <= (await stage.cluster.list_metadata(NAMESPACES)).keys()
+        assert uids[1] == await stage.cluster.read_namespace_uid(stage.namespace)
+        assert await stage.cluster.read_namespace_uid("no-such-namespace") is None
 
     async def test_the_api_server_tells_which_of_our_kinds_it_knows(self, stage: Stage) -> None:
         assert {BUCKET_PLURAL, DATASET_PLURAL} <= await stage.cluster.list_served_plurals()

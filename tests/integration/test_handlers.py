@@ -302,5 +302,5 @@ async def test_a_token_that_was_replaced_is_read_again(kubeconfig: Path, stale_k
 
     shutil.copy(kubeconfig, stale_kubeconfig)
 
-    assert await cluster.read_cluster_uid()
+    assert await cluster.read_namespace_uid("kube-system")
     await cluster.close()

@@ -84,9 +84,10 @@ class FakeCluster:
 
     # What the operator may do, as in dtool_operator.adapters.cluster
 
-    async def read_cluster_uid(self) -> str:
-        with _Faulty(self, "read_cluster_uid"):
-            return str(self._kept.objects[NAMESPACES]["", "kube-system"]["metadata"]["uid"])
+    async def read_namespace_uid(self, name: str) -> str | None:
+        with _Faulty(self, "read_namespace_uid"):
+            found = self._kept.find(NAMESPACES, "", name)
+            return None if found is None else str(found["metadata"]["uid"])
 
     async def read_secret(self, namespace: str, name: str) -> SecretData:
         with _Faulty(self, "read_secret"):

@@ -60,12 +60,11 @@ class SecretData:
 class Cluster(Protocol):
     """What the operator asks of the API server.
 
-    Every method raises ApiFailure (with the HTTP status; 0: no answer) when the server refuses or does not
-    answer, beside what it names itself.
+    Beside what it names, every method raises ApiFailure with the HTTP status (0: no answer).
     """
 
-    async def read_cluster_uid(self) -> str:
-        """Return the uid of the namespace kube-system, which stands for the cluster."""
+    async def read_namespace_uid(self, name: str) -> str | None:
+        """Return the uid that a namespace has now; None if there is none. kube-system's is the cluster's."""
 
     async def read_secret(self, namespace: str, name: str) -> SecretData:
         """Read a Secret; raises OperatorError with reason SecretNotFound or SecretForbidden.
@@ -120,9 +119,14 @@ class KubernetesCluster:
         self._connection = connection
         self._subject = f"{operator_namespace}:{service_account}"
 
-    async def read_cluster_uid(self) -> str:
+    async def read_namespace_uid(self, name: str) -> str | None:
         """See Cluster."""
-        body = await self._connection.read("/api/v1/namespaces/kube-system")
+        try:
+            body = await self._connection.read(f"/api/v1/namespaces/{name}")
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
         return str(body["metadata"]["uid"])
 
     async def read_secret(self, namespace: str, name: str) -> SecretData:
@@ -262,10 +266,7 @@ def build_forbidden_message(namespace: str, name: str, subject: str) -> str:
     """Say how a team lets the operator (`namespace:serviceaccount`) read its Secrets (rule 5)."""
     role = names.CREDENTIALS_READER_ROLE
     command = f"kubectl create rolebinding {role} --clusterrole={role} --serviceaccount={subject}"
-    return (
-        f"the operator may not read the Secret {name} of namespace {namespace}; to let it, run: "
-        f"{command} --namespace={namespace}"
-    )
+    return f"the operator may not read Secret {name} here; to let it: {command} --namespace={namespace}"
 
 
 def _decode_secret(data: Mapping[str, str]) -> dict[str, str]:

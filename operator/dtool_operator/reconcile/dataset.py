@@ -208,6 +208,7 @@ class DatasetReconciler:
 
     async def _start(self, dataset: DtoolDataset, action: StartTransfer) -> None:
         """Start a worker, unless another look took the last place since this one was planned."""
+        await self._check_namespace(dataset)
         credentials = await self._task_credentials(action.task.bucket_key, action.source_bucket)
         if not self._slots(self._looks[dataset.uid].target).is_free:
             raise OperatorError(Reason.QUEUED, "Waits for a running transfer to end.")
@@ -225,11 +226,17 @@ class DatasetReconciler:
         known = self._world.dataset(dataset.uid)
         return known if isinstance(known, DtoolDataset) else dataset
 
+    async def _check_namespace(self, dataset: DtoolDataset) -> None:
+        """Raise Conflict where the namespace is another one by now than the watch has told of (rule 4)."""
+        known = self._world.view().namespaces.get(dataset.namespace)
+        if known is None or known.uid != await self._cluster.read_namespace_uid(dataset.namespace):
+            raise Conflict(f"Namespace {dataset.namespace} is not the one that was looked at.")
+
     async def _ensure_owner(self, dataset: DtoolDataset, action: EnsureOwner) -> None:
-        look = self._looks[dataset.uid]
-        store, _ = await self._open(look.target.bucket)
+        await self._check_namespace(dataset)
+        store, _ = await self._open(self._looks[dataset.uid].target.bucket)
         found = await ensure_owner(store, action.owner.prefix, action.owner)
-        if (found.cluster, found.namespace_uid) != (action.owner.cluster, action.owner.namespace_uid):
+        if found != action.owner:
             raise Conflict(f"Prefix {action.owner.prefix!r} was taken by {found} in the meantime.")
 
     async def _open(self, bucket: DtoolBucket) -> tuple[Store, str]:
@@ -242,8 +249,7 @@ class DatasetReconciler:
         if source_key is None:
             return TaskCredentials(target.credentials, version=target.version)
         source = await self._credentials_of(source_key)
-        version = f"{target.version}|{source.version}"
-        return TaskCredentials(target.credentials, source.credentials, version)
+        return TaskCredentials(target.credentials, source.credentials, f"{target.version}|{source.version}")
 
     async def _credentials_of(self, key: str) -> BucketCredentials:
         namespace, _, name = key.partition("/")
@@ -276,11 +282,9 @@ class DatasetReconciler:
         answer = await self._writer.write(
             _ref(dataset), dataset.status, status, resource_version=dataset.meta.resource_version
         )
-        if isinstance(answer, timedelta):
-            return answer
-        if answer is not None:
+        if answer is not None and not isinstance(answer, timedelta):
             self._take_in(DATASET_PLURAL, answer)
-        return None
+        return answer if isinstance(answer, timedelta) else None
 
 
 def _refusal(error: OperatorError) -> Refusal:

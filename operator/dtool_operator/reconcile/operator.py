@@ -18,7 +18,7 @@ from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.reasons import Reason
-from dtool_operator.errors import Conflict, Gone, OperatorError
+from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
 from dtool_operator.logs import log_reconcile
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL
 from dtool_operator.planning.observed import Policy
@@ -32,6 +32,8 @@ from dtool_operator.reconcile.status_writer import StatusWriter
 from dtool_operator.reconcile.world import World, object_key
 from dtool_operator.transfers.executor import Executor, OnChange
 from dtool_s3.errors import DtoolS3Error
+
+CLUSTER_NAMESPACE = "kube-system"
 
 _LOG = logging.getLogger(__name__)
 
@@ -122,7 +124,10 @@ class Operator:
     async def start(self) -> None:
         """Start the workers; they wait for the watch to be synced."""
         self._executor.prepare()
-        self.world.cluster_uid = await self._cluster.read_cluster_uid()
+        uid = await self._cluster.read_namespace_uid(CLUSTER_NAMESPACE)
+        if uid is None:
+            raise ApiFailure(f"there is no namespace {CLUSTER_NAMESPACE}: its uid stands for the cluster")
+        self.world.cluster_uid = uid
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
 
     async def stop(self) -> None:

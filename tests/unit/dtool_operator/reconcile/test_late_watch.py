@@ -65,3 +65,26 @@ async def test_a_namespace_that_was_created_again_is_not_taken_for_the_one_that_
 
     assert len(late) == 2
     assert play.condition("alice", "again")["reason"] == "PrefixOwnedByOther"
+
+
+async def test_a_namespace_that_was_created_again_unseen_is_asked_for_before_anything_is_written(
+    play: Play,
+) -> None:
+    """The watch of namespaces may be silent altogether; the API server itself is asked before a write."""
+    await play.store_dataset()
+    play.dataset("alice", "raw", source=SOURCE)
+    await play.settle()
+    tell = play.cluster.on_change
+    assert tell is not None
+    play.cluster.on_change = lambda plural, *event: None if plural == "namespaces" else tell(plural, *event)
+    play.server.remove("lab-data", "u/alice/.dtool-owner")
+    keys = play.server.keys("lab-data")
+
+    play.cluster.delete_namespace("alice")
+    await play.settle()
+    play.cluster.create_namespace("alice", {"dtool.dev/lab": "true"})
+    play.dataset("alice", "again", source=SOURCE)
+    await play.settle()
+
+    assert play.status("alice", "again").get("state") in {None, "Pending"}
+    assert play.server.keys("lab-data") == keys
