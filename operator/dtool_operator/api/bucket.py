@@ -19,7 +19,7 @@ from dtool_operator.api.choice import (
     ReadAccess,
     SelectorOperator,
 )
-from dtool_operator.api.parsing import ObjectMeta, parse_metadata, parse_spec, parse_status
+from dtool_operator.api.parsing import ApiObject, parse_metadata, parse_spec, parse_status
 from dtool_operator.api.prefixes import (
     NAMESPACE_PLACEHOLDER,
     PREFIX_MAXIMUM,
@@ -227,27 +227,11 @@ class DtoolBucketSpec(ApiModel):
 
 
 @dataclass(frozen=True, slots=True)
-class DtoolBucket:
+class DtoolBucket(ApiObject):
     """One object, parsed."""
 
-    meta: ObjectMeta
     spec: DtoolBucketSpec
     status: DtoolBucketStatus
-
-    @property
-    def namespace(self) -> str:
-        """The object's namespace."""
-        return self.meta.namespace
-
-    @property
-    def name(self) -> str:
-        """The object's name."""
-        return self.meta.name
-
-    @property
-    def uid(self) -> str:
-        """The object's uid."""
-        return self.meta.uid
 
 
 def parse_bucket(body: Mapping[str, Any]) -> DtoolBucket:

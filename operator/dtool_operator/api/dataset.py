@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from dtool_operator.api.choice import DeletionPolicy, Identity, VerifyMethod
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
-from dtool_operator.api.parsing import InvalidObject, ObjectMeta, parse_metadata, parse_spec, parse_status
+from dtool_operator.api.parsing import ApiObject, InvalidObject, parse_metadata, parse_spec, parse_status
 from dtool_operator.api.schema import (
     ApiModel,
     DtoolName,
@@ -108,27 +108,11 @@ class DtoolDatasetSpec(ApiModel):
 
 
 @dataclass(frozen=True, slots=True)
-class DtoolDataset:
+class DtoolDataset(ApiObject):
     """One object, parsed."""
 
-    meta: ObjectMeta
     spec: DtoolDatasetSpec
     status: DtoolDatasetStatus
-
-    @property
-    def namespace(self) -> str:
-        """The object's namespace."""
-        return self.meta.namespace
-
-    @property
-    def name(self) -> str:
-        """The object's name."""
-        return self.meta.name
-
-    @property
-    def uid(self) -> str:
-        """The object's uid."""
-        return self.meta.uid
 
     @property
     def dataset_name(self) -> str:

@@ -38,6 +38,28 @@ class ObjectMeta:
         return None if value is None else sanitize(value, SHORT_TEXT_MAXIMUM)
 
 
+@dataclass(frozen=True, slots=True)
+class ApiObject:
+    """What the objects of both kinds have in common."""
+
+    meta: ObjectMeta
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace."""
+        return self.meta.namespace
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.meta.name
+
+    @property
+    def uid(self) -> str:
+        """The object's uid."""
+        return self.meta.uid
+
+
 class InvalidObject(ValueError):
     """A spec that does not mean anything; the message names the field.
 
