@@ -213,6 +213,8 @@ def show_keys(tell: Storyteller, prefix: str) -> None:
 
 def main() -> int:
     """Bring a sandbox up, play, bring it down; errors are one line and the log of the operator."""
+    # ended by a supervisor it must leave as little behind as ended by Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="dtool-demo-") as scratch:
         directory = Path(scratch) / "sandbox"
         started = time.monotonic()
@@ -228,7 +230,8 @@ def main() -> int:
             return 130
         finally:
             # Interrupted again, it would leave processes without the directory that knows them.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             bring_down(directory, _say_nothing)
         print(f"\nThe demo took {time.monotonic() - started:.0f} s; nothing is left running.")
     return 0
