@@ -10,9 +10,7 @@ from typing import Protocol
 
 from dtool_operator.adapters.credentials import BucketCredentials
 from dtool_operator.api.bucket import DtoolBucket
-from dtool_operator.api.reasons import Reason, find_reason
-from dtool_operator.planning.advice import advise
-from dtool_s3.errors import BucketUnreachable, DtoolS3Error, StorageError
+from dtool_s3.errors import BucketUnreachable
 from dtool_s3.settings import Endpoint
 from dtool_s3.store.protocol import Store
 
@@ -97,10 +95,3 @@ async def answering_soon() -> AsyncIterator[None]:
     except TimeoutError as error:
         message = f"the endpoint did not answer within {PATIENCE_SECONDS:.0f} s"
         raise BucketUnreachable(message, code="Timeout") from error
-
-
-def explain(error: DtoolS3Error) -> tuple[Reason, str]:
-    """Name a library error in the API's vocabulary, and say what to do."""
-    default = Reason.STORAGE_ERROR if isinstance(error, StorageError) else Reason.INTERNAL_ERROR
-    reason = find_reason(error.reason, default)
-    return reason, advise(reason, str(error))

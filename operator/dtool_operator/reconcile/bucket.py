@@ -10,17 +10,18 @@ from datetime import datetime, timedelta
 
 from dtool_operator.adapters.cluster import Cluster, ObjectRef
 from dtool_operator.adapters.credentials import read_credentials
-from dtool_operator.adapters.storage import OpenStores, answering_soon, explain
+from dtool_operator.adapters.storage import OpenStores, answering_soon
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.bucket_status import DtoolBucketStatus
 from dtool_operator.api.choice import AccessMode
-from dtool_operator.api.reasons import Reason, find_reason
-from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
+from dtool_operator.api.reasons import Reason
+from dtool_operator.errors import OperatorError
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL
 from dtool_operator.planning.bucket import BucketPlan, admitted_prefixes, build_bucket_status, plan_bucket
 from dtool_operator.planning.bucket_spec import check_bucket_spec
 from dtool_operator.planning.observed import Listed, ObservedBucket, Policy, Refusal, Tested
 from dtool_operator.planning.plan import Backoff, BucketAction, ListDatasets, SelfTest, time_left
+from dtool_operator.reconcile.failure import explain
 from dtool_operator.reconcile.status_writer import StatusWriter
 from dtool_operator.reconcile.world import TakeIn, World, lies_in
 from dtool_s3.catalog import EMPTY_CATALOG, list_datasets
@@ -116,11 +117,8 @@ class BucketReconciler:
             return seen
         try:
             credentials = await read_credentials(self._cluster, bucket)
-        except (Gone, Conflict, ApiFailure):
-            raise
         except OperatorError as error:
-            reason = find_reason(error.reason, Reason.INTERNAL_ERROR)
-            return replace(seen, credentials=Refusal(reason, error.message))
+            return replace(seen, credentials=explain(error))
         seen = replace(seen, credentials=credentials.version)
         store = self._stores.open(bucket, credentials)
         return replace(seen, owned_prefix=await self._find_owned_prefix(store, seen, memory))
@@ -184,7 +182,7 @@ class BucketReconciler:
             async with answering_soon():
                 await check_store(store, prefix=prefix, conditional_writes=writes)
         except DtoolS3Error as error:
-            return Refusal(*explain(error))
+            return explain(error)
         return None
 
     async def _list(self, store: Store, seen: ObservedBucket, last: Listed | None) -> Listed:
@@ -196,7 +194,7 @@ class BucketReconciler:
                 store, prefixes=admitted_prefixes(seen), previous=previous or EMPTY_CATALOG
             )
         except DtoolS3Error as error:
-            return Listed(self._clock(), previous, Refusal(*explain(error)))
+            return Listed(self._clock(), previous, explain(error))
         return Listed(self._clock(), catalog)
 
     async def _report(self, bucket: DtoolBucket, status: DtoolBucketStatus) -> None:

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 
 from dtool_operator.adapters.cluster import Cluster, EventType, ObjectRef
 from dtool_operator.adapters.credentials import BucketCredentials, read_credentials
-from dtool_operator.adapters.storage import OpenStores, answering_soon, explain
+from dtool_operator.adapters.storage import OpenStores, answering_soon
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
-from dtool_operator.api.reasons import Reason, find_reason
+from dtool_operator.api.reasons import Reason
 from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
 from dtool_operator.names import (
     BUCKET_KIND,
@@ -42,6 +42,7 @@ from dtool_operator.planning.plan import (
 )
 from dtool_operator.planning.status import Refused, build_dataset_status
 from dtool_operator.planning.transfer import TransferState
+from dtool_operator.reconcile.failure import explain
 from dtool_operator.reconcile.status_writer import StatusWriter
 from dtool_operator.reconcile.world import TakeIn, World
 from dtool_operator.transfers.executor import Executor, TaskCredentials
@@ -91,15 +92,13 @@ class DatasetReconciler:
         """Look once; return the plan and when to look again."""
         seen = await self.observe(dataset)
         plan = plan_dataset(seen)
+        if any(isinstance(action, EnsureOwner | StartTransfer) for action in plan.actions):
+            await self._check_namespace(dataset)
         try:
             for action in plan.actions:
                 dataset = await self._apply(dataset, action)
-        except DtoolS3Error as error:
-            plan = plan_failure(seen, Refusal(*explain(error)))
-        except (Gone, Conflict, ApiFailure):
-            raise
-        except OperatorError as error:
-            plan = plan_failure(seen, _refusal(error))
+        except (DtoolS3Error, OperatorError) as error:
+            plan = plan_failure(seen, explain(error))
         pause = await self._report(dataset, plan.status)
         return plan, plan.look_again if pause is None else pause
 
@@ -152,12 +151,8 @@ class DatasetReconciler:
         try:
             async with answering_soon():
                 view: StorageView | Refusal = await self._read(target, source, seen.dataset.namespace)
-        except DtoolS3Error as error:
-            view = Refusal(*explain(error))
-        except (Gone, Conflict, ApiFailure):
-            raise
-        except OperatorError as error:
-            view = _refusal(error)
+        except (DtoolS3Error, OperatorError) as error:
+            view = explain(error)
         self._looks[seen.dataset.uid] = _Look(seen.now, target, view)
         return view
 
@@ -208,7 +203,6 @@ class DatasetReconciler:
 
     async def _start(self, dataset: DtoolDataset, action: StartTransfer) -> None:
         """Start a worker, unless another look took the last place since this one was planned."""
-        await self._check_namespace(dataset)
         credentials = await self._task_credentials(action.task.bucket_key, action.source_bucket)
         if not self._slots(self._looks[dataset.uid].target).is_free:
             raise OperatorError(Reason.QUEUED, "Waits for a running transfer to end.")
@@ -233,7 +227,6 @@ class DatasetReconciler:
             raise Conflict(f"Namespace {dataset.namespace} is not the one that was looked at.")
 
     async def _ensure_owner(self, dataset: DtoolDataset, action: EnsureOwner) -> None:
-        await self._check_namespace(dataset)
         store, _ = await self._open(self._looks[dataset.uid].target.bucket)
         found = await ensure_owner(store, action.owner.prefix, action.owner)
         if found != action.owner:
@@ -285,10 +278,6 @@ class DatasetReconciler:
         if answer is not None and not isinstance(answer, timedelta):
             self._take_in(DATASET_PLURAL, answer)
         return answer if isinstance(answer, timedelta) else None
-
-
-def _refusal(error: OperatorError) -> Refusal:
-    return Refusal(find_reason(error.reason, Reason.INTERNAL_ERROR), error.message)
 
 
 def _ref(dataset: DtoolDataset) -> ObjectRef:

@@ -29,7 +29,7 @@ from dtool_operator.reconcile.dataset import DatasetReconciler
 from dtool_operator.reconcile.invalid import InvalidReconciler
 from dtool_operator.reconcile.queue import Key, WorkQueue
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.world import World, object_key
+from dtool_operator.reconcile.world import Bucket, Dataset, World, object_key
 from dtool_operator.transfers.executor import Executor, OnChange
 from dtool_s3.errors import DtoolS3Error
 
@@ -162,7 +162,7 @@ class Operator:
                 look_again = await self._look(key)
             finally:
                 self.queue.done(key, look_again)
-                if look_again is None and self._is_gone(key):
+                if look_again is None and self._find(key) is None:
                     self.queue.forget(key)
 
     # ---- one look ----------------------------------------------------------------------------------
@@ -186,12 +186,12 @@ class Operator:
         return outcome.look_again
 
     async def _report_crash(self, key: Key, error: Exception) -> str:
-        bucket, dataset = self.world.bucket(key.uid), self.world.dataset(key.uid)
+        one = self._find(key)
         try:
-            if isinstance(bucket, DtoolBucket):
-                await self.buckets.report_crash(bucket, error)
-            elif isinstance(dataset, DtoolDataset):
-                await self.datasets.report_crash(dataset, error)
+            if isinstance(one, DtoolBucket):
+                await self.buckets.report_crash(one, error)
+            elif isinstance(one, DtoolDataset):
+                await self.datasets.report_crash(one, error)
         except OperatorError as failure:
             return f"crashed, and not reported: {failure.message}"
         return "crashed"
@@ -252,12 +252,11 @@ class Operator:
             self.buckets.note_owner(bucket.uid, owner)
         self.queue.add(object_key(BUCKET_PLURAL, bucket.meta))
 
-    def _is_gone(self, key: Key) -> bool:
-        known = self.world.bucket(key.uid) if key.plural == BUCKET_PLURAL else self.world.dataset(key.uid)
-        return known is None
+    def _find(self, key: Key) -> Bucket | Dataset | None:
+        return self.world.bucket(key.uid) if key.plural == BUCKET_PLURAL else self.world.dataset(key.uid)
 
     def _log(self, key: Key, outcome: Outcome, seconds: float) -> None:
-        one = self.world.bucket(key.uid) if key.plural == BUCKET_PLURAL else self.world.dataset(key.uid)
+        one = self._find(key)
         log_reconcile(
             kind=BUCKET_KIND if key.plural == BUCKET_PLURAL else DATASET_KIND,
             namespace=key.namespace,
