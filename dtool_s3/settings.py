@@ -23,6 +23,13 @@ class ConditionalWrites(StrEnum):
     BEST_EFFORT = "BestEffort"
 
 
+class EncryptionMode(StrEnum):
+    """Which keys the server encrypts with; the values are those of the API's `encryption.mode`."""
+
+    SSE_S3 = "SSE-S3"
+    SSE_KMS = "SSE-KMS"
+
+
 class Secret:
     """A text that cannot be printed, formatted, compared by accident or pickled; `reveal()` gives it."""
 
@@ -73,11 +80,24 @@ def ambient_credentials() -> Credentials | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Encryption:
+    """Server-side encryption asked for with every write: SSE-S3, or SSE-KMS with a key (None: the default)."""
+
+    mode: EncryptionMode
+    kms_key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An S3 service; `url` None is AWS."""
+    """An S3 service and how it is spoken to; `url` None is AWS.
+
+    `profile` names a section of the AWS configuration files that gives what is left open here, keys too.
+    """
 
     url: str | None = None
     region: str | None = None
     addressing: Addressing = Addressing.AUTO
     ca_bundle: str | None = None
     conditional_writes: ConditionalWrites = ConditionalWrites.REQUIRED
+    profile: str | None = None
+    encryption: Encryption | None = None

@@ -120,6 +120,18 @@ class Store(Protocol):
     def stream(self, key: str) -> AbstractAsyncContextManager[ByteStream]:
         """Read `key` in chunks of at most 1 MiB. Raises NotFound on entering."""
 
+    async def get_range(self, key: str, first_byte: int, size_bytes: int, *, etag: str) -> bytes:
+        """Read `size_bytes` (at least 1) of `key` from `first_byte` on, while the object still has `etag`.
+
+        Raises NotFound, PreconditionFailed for another ETag, RequestRefused beyond the object's end.
+        """
+
+    async def part_sizes(self, key: str) -> Sequence[int]:
+        """Sizes in bytes of the parts that an object was uploaded in; empty where the store does not tell.
+
+        Raises NotFound. One HEAD where all parts but the last are equal.
+        """
+
     async def put(
         self,
         key: str,
@@ -140,15 +152,23 @@ class Store(Protocol):
         key: str,
         *,
         metadata: Mapping[str, str] | None = None,
-    ) -> str:
-        """Copy on the server, signed with this store's credentials; return the new ETag.
+    ) -> str | None:
+        """Copy on the server, signed with this store's credentials; return the new ETag where it is told.
 
-        `metadata` None keeps the source's. The source must still have its ETag: else PreconditionFailed.
-        Objects above 5 GiB: NotSupported.
+        `metadata` None keeps the source's; then a source that changed since it was listed may be copied
+        without an error, and the ETag of the copy, looked at afterwards, tells. With `metadata` the source
+        must still have its ETag: else PreconditionFailed. Objects above 5 GiB: NotSupported, they are copied
+        by `copy_part`.
         """
 
     async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:
         """Delete `key`; absent already is fine. Raises PreconditionFailed."""
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete keys, up to 1,000 a request; absent already is fine.
+
+        Raises the first error of any key, after all were tried.
+        """
 
     async def list(self, prefix: str, *, delimiter: str = "", limit: int | None = None) -> Listing:
         """List the keys that start with `prefix` (plain text comparison), at most `limit`, in key order."""
@@ -162,8 +182,52 @@ class Store(Protocol):
     async def put_part(self, upload: Upload, number: int, body: bytes) -> Part:
         """Upload one part (5 MiB to 5 GiB, the last may be smaller)."""
 
+    async def copy_part(
+        self,
+        upload: Upload,
+        number: int,
+        source_bucket: str,
+        source: ListedObject,
+        *,
+        first_byte: int,
+        size_bytes: int,
+    ) -> Part:
+        """Make one part of bytes of another object, on the server (5 MiB to 5 GiB, the last may be smaller).
+
+        Signed with this store's credentials. Raises PreconditionFailed unless the source has its ETag still.
+        """
+
     async def complete_upload(self, upload: Upload, parts: Sequence[Part]) -> str:
         """Make the object from its parts; return its ETag."""
 
     async def abort_upload(self, upload: Upload) -> None:
         """Give up an upload and free its parts; gone already is fine."""
+
+
+@runtime_checkable
+class UrlStore(Store, Protocol):
+    """A store whose objects have URLs that others can be given."""
+
+    async def presign(
+        self, method: str, key: str, *, expires_seconds: int, headers: Mapping[str, str] = NO_METADATA
+    ) -> str:
+        """Return a URL, signed with Signature Version 4, by which anybody may GET or PUT `key` for a while.
+
+        `headers` (PUT: `Content-MD5`, `x-amz-meta-…`) are signed: the request must carry them exactly so.
+        Raises SettingsError above 7 days, CredentialsRejected without keys.
+        """
+
+    def public_url(self, key: str) -> str:
+        """Return the URL of `key` without a signature."""
+
+    async def make_public(self, key: str) -> None:
+        """Let everybody read `key` (the canned ACL `public-read`). Raises NotSupported, AccessDenied."""
+
+    async def make_private(self, key: str) -> None:
+        """Take back what `make_public` gave (the canned ACL `private`)."""
+
+    async def fetch_unsigned(self, url: str, *, max_bytes: int) -> bytes:
+        """GET a URL as a stranger would: no credentials, no redirect to another host.
+
+        Raises NotFound, AccessDenied, BucketUnreachable, RequestRefused (also above `max_bytes`).
+        """

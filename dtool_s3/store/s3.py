@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Self, final
 
 from dtool_s3.settings import CredentialsSource, Endpoint, ambient_credentials
-from dtool_s3.store.boto import listing, multipart, reading, writing
+from dtool_s3.store.boto import listing, multipart, publishing, reading, removing, writing
 from dtool_s3.store.boto.connection import Connection
 from dtool_s3.store.boto.retry import Retry
 from dtool_s3.store.faults import Request
@@ -92,6 +92,14 @@ class S3Store:
         """See the protocol. Opening is repeated, reading is not: it raises BucketUnreachable."""
         return reading.stream(self._connection, key)
 
+    async def get_range(self, key: str, first_byte: int, size_bytes: int, *, etag: str) -> bytes:
+        """See the protocol."""
+        return await reading.get_range(self._connection, key, first_byte, size_bytes, etag=etag)
+
+    async def part_sizes(self, key: str) -> Sequence[int]:
+        """See the protocol."""
+        return await reading.part_sizes(self._connection, key)
+
     async def put(
         self,
         key: str,
@@ -110,13 +118,17 @@ class S3Store:
         key: str,
         *,
         metadata: Mapping[str, str] | None = None,
-    ) -> str:
+    ) -> str | None:
         """See the protocol."""
         return await writing.copy(self._connection, source_bucket, source, key, metadata)
 
     async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:
         """See the protocol."""
-        await writing.delete(self._connection, key, precondition)
+        await removing.delete(self._connection, key, precondition)
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """See the protocol."""
+        await removing.delete_many(self._connection, keys)
 
     async def list(self, prefix: str, *, delimiter: str = "", limit: int | None = None) -> Listing:
         """See the protocol."""
@@ -134,6 +146,21 @@ class S3Store:
         """See the protocol."""
         return await multipart.put_part(self._connection, upload, number, body)
 
+    async def copy_part(
+        self,
+        upload: Upload,
+        number: int,
+        source_bucket: str,
+        source: ListedObject,
+        *,
+        first_byte: int,
+        size_bytes: int,
+    ) -> Part:
+        """See the protocol."""
+        return await multipart.copy_part(
+            self._connection, upload, number, source_bucket, source, first_byte, size_bytes
+        )
+
     async def complete_upload(self, upload: Upload, parts: Sequence[Part]) -> str:
         """See the protocol."""
         return await multipart.complete_upload(self._connection, upload, parts)
@@ -141,3 +168,25 @@ class S3Store:
     async def abort_upload(self, upload: Upload) -> None:
         """See the protocol."""
         await multipart.abort_upload(self._connection, upload)
+
+    async def presign(
+        self, method: str, key: str, *, expires_seconds: int, headers: Mapping[str, str] = NO_METADATA
+    ) -> str:
+        """See the protocol."""
+        return await publishing.presign(self._connection, method, key, expires_seconds, headers)
+
+    def public_url(self, key: str) -> str:
+        """See the protocol."""
+        return publishing.public_url(self._connection, key)
+
+    async def make_public(self, key: str) -> None:
+        """See the protocol."""
+        await publishing.put_acl(self._connection, key, "public-read")
+
+    async def make_private(self, key: str) -> None:
+        """See the protocol."""
+        await publishing.put_acl(self._connection, key, "private")
+
+    async def fetch_unsigned(self, url: str, *, max_bytes: int) -> bytes:
+        """See the protocol."""
+        return await publishing.fetch_unsigned(self._connection, url, max_bytes)

@@ -45,7 +45,7 @@ async def put(
     """Write an object. `last_modified` of the result is the server's clock at its answer."""
     if precondition == ALWAYS or connection.endpoint.conditional_writes is ConditionalWrites.REQUIRED:
         return await _put(connection, key, body, metadata, condition_parameters(precondition))
-    await _check_by_looking(connection, "put", key, precondition)
+    await check_by_looking(connection, "put", key, precondition)
     written = await _put(connection, key, body, metadata, {})
     if await _find_written(connection, key, body, metadata) is None:
         message = f"put of {connection.place(key)}: another writer was there at the same time"
@@ -102,7 +102,7 @@ async def _find_written(
     return found.info if found.body == body else None
 
 
-async def _check_by_looking(
+async def check_by_looking(
     connection: Connection, operation: str, key: str, precondition: Precondition
 ) -> None:
     """Check a condition for a store that does not; another writer may still come in between."""
@@ -140,28 +140,3 @@ async def copy(
         return parse_etag(answer["CopyObjectResult"])
 
     return await connection.ask("copy", key, call, patient=source.size_bytes > PATIENT_COPY_BYTES)
-
-
-async def delete(connection: Connection, key: str, precondition: Precondition) -> None:
-    """Delete an object; what is gone already is fine, with a condition too."""
-    condition = condition_parameters(precondition)
-    try:
-        if condition and connection.endpoint.conditional_writes is ConditionalWrites.BEST_EFFORT:
-            await _check_by_looking(connection, "delete", key, precondition)
-            condition = {}
-        await connection.ask(
-            "delete", key, lambda client: client.delete_object(Bucket=connection.bucket, Key=key, **condition)
-        )
-    except NotFound:
-        return
-    except PreconditionFailed:
-        if await _is_there(connection, key):
-            raise
-
-
-async def _is_there(connection: Connection, key: str) -> bool:
-    try:
-        await head(connection, key)
-    except NotFound:
-        return False
-    return True

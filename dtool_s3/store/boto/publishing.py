@@ -1,0 +1,1 @@
+"""URLs of objects, signed and public, and reading them as a stranger; owns no state."""
