@@ -16,7 +16,7 @@ from dtool_s3.blocking import run
 from dtool_s3.configuration import (
     Configuration,
     check_installation,
-    given_configuration,
+    default_cache_directory,
     open_store,
     read_configuration,
 )
@@ -55,9 +55,13 @@ class TextBroker(BaseStorageBroker):  # type: ignore[misc]  # dtoolcore has no t
         self._configuration: Configuration = (
             read_configuration(self.bucket, config_path)
             if store is None
-            else given_configuration(self.bucket, prefix, cache_directory)
+            else Configuration(
+                self.bucket,
+                prefix=prefix,
+                cache_directory=cache_directory or default_cache_directory(),
+                store=store,
+            )
         )
-        self._given_store = store
         self._registered: DatasetLayout | None = None
         self._is_known_frozen = False
         self.dataset_prefix = self._configuration.prefix or None
@@ -74,7 +78,7 @@ class TextBroker(BaseStorageBroker):  # type: ignore[misc]  # dtoolcore has no t
     @functools.cached_property
     def store(self) -> Store:
         """The bucket; opened at the first request."""
-        return self._given_store or open_store(self._configuration)
+        return open_store(self._configuration)
 
     @property
     def layout(self) -> DatasetLayout:

@@ -63,11 +63,15 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Access keys of one S3 identity."""
+    """Access keys of one S3 identity; called, they give themselves, as a source that never changes."""
 
     access_key_id: str
     secret_access_key: Secret
     session_token: Secret | None = None
+
+    def __call__(self) -> "Credentials":
+        """Return these keys."""
+        return self
 
 
 #: Gives the credentials as they are now; None: the ambient chain (environment, profile, web identity…).
@@ -81,7 +85,7 @@ def ambient_credentials() -> Credentials | None:
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """Server-side encryption asked for with every write: SSE-S3, or SSE-KMS with a key (None: the default)."""
+    """Server-side encryption of every write: SSE-S3, or SSE-KMS with a key (None: the bucket's default)."""
 
     mode: EncryptionMode
     kms_key_id: str | None = None
