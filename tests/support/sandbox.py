@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.s3_place import named_bucket
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Find or build the programs that the collected tests need; without them, end with one clear line."""
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if "make_s3_place" in wanted and not named_bucket():
+        wanted.add("object_store_programs")
     if session.config.option.collectonly or not wanted & {"control_plane_programs", "object_store_programs"}:
         return
     from sandbox.binaries import find_binaries, find_script
