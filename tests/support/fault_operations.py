@@ -1,0 +1,305 @@
+"""Everything that writes datasets, as operations to be harmed at any request, and what must hold afterwards.
+
+Owns the operations, their old states, and the judgement of what a harmed one left. Knows no server: a
+`Scene` gives a calm way to the bucket, for preparing and looking, and the way that the operation takes.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from dtool_s3.blocking import run
+from dtool_s3.layout import DatasetLayout, item_identifier
+from dtool_s3.store.protocol import Store
+from dtool_s3.transfer.engine import CopyRequest, copy_dataset
+from dtool_s3.transfer.removal import remove_dataset
+from dtool_s3.upload import upload_file
+from tests.support.broker import Bench
+from tests.support.datasets import DatasetFixture, md5, write_dataset
+
+PREFIX = "u/alice/"
+#: The smallest that S3 takes.
+PART_BYTES = 5 * 1024**2
+README = "---\ndescription: old\n"
+NEW_README = "---\ndescription: new\n"
+FROZEN = DatasetFixture(
+    items={"a.txt": b"alpha", "ünï/b.bin": bytes(range(200))},
+    prefix=PREFIX,
+    readme=README,
+    tags=("blue",),
+    annotations={"project": "atlas"},
+    overlays={"length": {item_identifier("a.txt"): 5, item_identifier("ünï/b.bin"): 200}},
+)
+_CREATED_AT = 1795329207.5
+
+
+class Kind(Enum):
+    """What a reader takes a place for."""
+
+    ABSENT = "absent"
+    PROTO = "protodataset"
+    FROZEN = "dataset"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One UUID in one bucket, and where copies come from; `calm` ways lead past all faults."""
+
+    uuid: str
+    directory: Path
+    calm: Store
+    way: Store
+    calm_source: Store
+    source: Store
+
+    @property
+    def layout(self) -> DatasetLayout:
+        """Keys of the dataset."""
+        return DatasetLayout(PREFIX, self.uuid)
+
+    @property
+    def bench(self) -> Bench:
+        """The dataset as dtoolcore sees it, on the way that may be harmed."""
+        return Bench(self.way, self.directory, self.uuid, PREFIX)
+
+    def calmly(self) -> "Scene":
+        """Return the same scene without faults."""
+        return replace(self, way=self.calm, source=self.calm_source)
+
+
+Action = Callable[[Scene], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something that writes; `changes` are the keys below the root of a frozen dataset that it may touch."""
+
+    name: str
+    prepare: Action
+    act: Action
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All objects of one dataset, by key below its root: (body, headers). Bodies above 1 MiB as digests."""
+
+    objects: Mapping[str, tuple[bytes, Mapping[str, str]]]
+    registration: bytes | None
+    unfinished_uploads: int
+
+    @property
+    def kind(self) -> Kind:
+        """What a reader takes it for: the headers of `dtool` decide."""
+        if "dtool" not in self.objects:
+            return Kind.ABSENT
+        return Kind(self.objects["dtool"][1]["type"])
+
+
+def look(scene: Scene) -> Snapshot:
+    """Read everything that lies at a scene's dataset, past all faults."""
+    return run(_look(scene.calm, scene.layout))
+
+
+async def _look(store: Store, layout: DatasetLayout) -> Snapshot:
+    objects = {}
+    for listed in (await store.list(layout.root)).objects:
+        stored = await store.get(listed.key, max_bytes=64 * 1024**2)
+        body = stored.body if len(stored.body) <= 1024**2 else md5(stored.body).encode()
+        objects[listed.key.removeprefix(layout.root)] = (body, dict(stored.info.metadata))
+    registrations = [o.key for o in (await store.list(layout.registration_key)).objects]
+    registration = (await store.get(layout.registration_key, max_bytes=1000)).body if registrations else None
+    return Snapshot(objects, registration, len(await store.list_uploads(layout.root)))
+
+
+# What must hold.
+
+
+def judge(operation: Operation, before: Snapshot, after: Snapshot, done: Snapshot, *, raised: bool) -> str:
+    """Say what is wrong with what a harmed operation left; `""`: nothing.
+
+    It is a proto dataset, the complete old state or the complete new one; and the new one where nothing was
+    raised.
+    """
+    faults = [
+        _wrong_kind(before, after, done),
+        _wrong_items(after),
+        _lost_items(before, after) if done.kind is not Kind.ABSENT else "",
+        _lost_readme(before, after) if done.kind is not Kind.ABSENT else "",
+        f"{after.unfinished_uploads} uploads left" if after.unfinished_uploads else "",
+    ]
+    if before.kind is after.kind is Kind.FROZEN:
+        faults.append(_changed(operation, before, after))
+    if not raised or (after.kind is Kind.FROZEN and before.kind is not Kind.FROZEN):
+        faults.append(differences(after, done))
+    return "; ".join(fault for fault in faults if fault)
+
+
+def differences(after: Snapshot, done: Snapshot) -> str:
+    """Name what is not as after the operation in peace: times, backups of the README and fragments apart."""
+    found, wanted = _timeless(after), _timeless(done)
+    unequal = {key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key)}
+    if after.registration != done.registration:
+        unequal.add("registration key")
+    return f"not as it should be: {sorted(unequal)}" if unequal else ""
+
+
+def _timeless(snapshot: Snapshot) -> dict[str, tuple[Any, Mapping[str, str]]]:
+    kept: dict[str, tuple[Any, Mapping[str, str]]] = {}
+    for key, (body, headers) in snapshot.objects.items():
+        if key.startswith(("README.yml-", "fragments/")):
+            continue
+        shown: Any = body
+        if key == "manifest.json":
+            shown = json.loads(body)
+            for item in shown["items"].values():
+                del item["utc_timestamp"]
+        if key == "dtool":
+            shown = {name: value for name, value in json.loads(body).items() if name != "frozen_at"}
+        kept[key] = (shown, {name: value for name, value in headers.items() if name != "frozen_at"})
+    return kept
+
+
+def _wrong_kind(before: Snapshot, after: Snapshot, done: Snapshot) -> str:
+    allowed = {before.kind, done.kind}
+    if before.kind is Kind.ABSENT:
+        allowed.add(Kind.PROTO)
+    return "" if after.kind in allowed else f"it became a {after.kind.value}"
+
+
+def _wrong_items(after: Snapshot) -> str:
+    """Items whose bytes are not those of their checksum, and a frozen dataset that is not its manifest."""
+    hashes = {}
+    for key, (body, headers) in after.objects.items():
+        if not key.startswith("data/") or after.kind is Kind.ABSENT:
+            continue
+        digest = body.decode() if _is_digest(body) else hashlib.md5(body, usedforsecurity=False).hexdigest()
+        relpath = base64.b64decode(headers.get("handle", "")).decode()
+        if headers.get("checksum") != digest or key != f"data/{item_identifier(relpath)}":
+            return f"{key} is not the item that its headers say"
+        hashes[key.removeprefix("data/")] = digest
+    if after.kind is not Kind.FROZEN:
+        return ""
+    manifest = json.loads(after.objects.get("manifest.json", (b'{"items": {}}', {}))[0])
+    named = {identifier: item["hash"] for identifier, item in manifest["items"].items()}
+    return "" if named == hashes else "the manifest does not name what lies there"
+
+
+def _is_digest(body: bytes) -> bool:
+    return len(body) == 32 and set(body) <= set(b"0123456789abcdef")
+
+
+def _lost_items(before: Snapshot, after: Snapshot) -> str:
+    lost = [
+        key
+        for key, held in before.objects.items()
+        if key.startswith("data/") and after.objects.get(key) != held
+    ]
+    return f"items changed: {lost}" if lost else ""
+
+
+def _lost_readme(before: Snapshot, after: Snapshot) -> str:
+    """The text that was README.yml of a frozen dataset is never lost."""
+    if before.kind is not Kind.FROZEN:
+        return ""
+    kept = [held[0] for key, held in after.objects.items() if key.startswith("README.yml")]
+    return "" if before.objects["README.yml"][0] in kept else "the old README is lost"
+
+
+def _changed(operation: Operation, before: Snapshot, after: Snapshot) -> str:
+    changed = [
+        key
+        for key in before.objects.keys() | after.objects.keys()
+        if before.objects.get(key) != after.objects.get(key)
+        and not key.startswith(operation.changes or ("nothing",))
+    ]
+    return f"a frozen dataset changed: {sorted(changed)}" if changed else ""
+
+
+# The operations.
+
+
+def _nothing(_: Scene) -> None:
+    """Begin with an empty place."""
+
+
+def _proto(scene: Scene) -> None:
+    bench = scene.calmly().bench
+    proto = bench.proto()
+    proto._admin_metadata["created_at"] = _CREATED_AT
+    proto.create()
+    proto.put_readme(README)
+    for relpath, body in FROZEN.items.items():
+        proto.put_item(bench.file(body), relpath)
+        proto.add_item_metadata(relpath, "length", len(body))
+    proto.put_tag("blue")
+
+
+def _frozen(scene: Scene) -> None:
+    run(write_dataset(scene.calm, replace(FROZEN, uuid=scene.uuid)))
+
+
+def _source(scene: Scene) -> None:
+    run(write_dataset(scene.calm_source, replace(FROZEN, uuid=scene.uuid, prefix="")))
+
+
+def _create(scene: Scene) -> None:
+    """Create, or go on where a creation was interrupted, as `dtool create` and then `dtool readme` do."""
+    proto = scene.bench.proto()
+    proto._admin_metadata["created_at"] = _CREATED_AT
+    if not scene.bench.broker().has_admin_metadata():
+        proto.create()
+    proto.put_readme(README)
+
+
+def _put_small(scene: Scene) -> None:
+    scene.bench.proto().put_item(scene.bench.file(b"late"), "späte/late.txt")
+
+
+def _put_large(scene: Scene) -> None:
+    path = scene.bench.file(b"0123456789abcdef" * (PART_BYTES // 16) + b"end", "large.bin")
+    run(upload_file(scene.way, scene.layout, path, "large.bin", chunk_bytes=PART_BYTES))
+
+
+def _copy(*, server_side: bool) -> Action:
+    def act(scene: Scene) -> None:
+        request = CopyRequest(scene.uuid, "", PREFIX, server_side=server_side, concurrency=1)
+        run(copy_dataset(scene.source, scene.way, request))
+
+    return act
+
+
+OPERATIONS = (
+    Operation("create", _nothing, _create),
+    Operation("put a small item", _proto, _put_small),
+    Operation("put an item in parts", _proto, _put_large),
+    Operation(
+        "put item metadata", _proto, lambda s: s.bench.proto().add_item_metadata("a.txt", "more", {"x": 1})
+    ),
+    Operation("freeze", _proto, lambda s: s.bench.proto().freeze()),
+    Operation("copy on the server", _source, _copy(server_side=True)),
+    Operation("copy through the client", _source, _copy(server_side=False)),
+    Operation("tag", _frozen, lambda s: s.bench.frozen().put_tag("late"), ("tags/late",)),
+    Operation("delete a tag", _frozen, lambda s: s.bench.frozen().delete_tag("blue"), ("tags/blue",)),
+    Operation(
+        "annotate", _frozen, lambda s: s.bench.frozen().put_annotation("by", "us"), ("annotations/by.json",)
+    ),
+    Operation(
+        "put an overlay",
+        _frozen,
+        lambda s: s.bench.frozen().put_overlay(
+            "late", {item_identifier(relpath): 1 for relpath in FROZEN.items}
+        ),
+        ("overlays/late.json",),
+    ),
+    Operation(
+        "update the README", _frozen, lambda s: s.bench.frozen().put_readme(NEW_README), ("README.yml",)
+    ),
+    Operation("rename", _frozen, lambda s: s.bench.frozen().update_name("other"), ("dtool",)),
+    Operation("remove", _frozen, lambda s: run(remove_dataset(s.way, s.layout, only_proto=False))),
+)
