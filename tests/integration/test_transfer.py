@@ -403,4 +403,4 @@ async def test_the_catalog_tells_what_the_bucket_holds(make_scene: MakeScene) ->
     assert catalog.entries[scene.dataset.uuid].state is EntryState.FROZEN
     assert catalog.entries[scene.dataset.uuid].prefix == PREFIX
     assert catalog.entries[broken.dataset.uuid].state is EntryState.DANGLING
-    assert scene.count("list") == 1
+    assert scene.count("list") == 2

@@ -3,6 +3,7 @@
 Tests and listings are actions; their outcomes come back with the next look, which then plans nothing more.
 """
 
+from collections import Counter
 from datetime import datetime, timedelta
 
 from dtool_operator.api.bucket import DtoolBucket
@@ -18,7 +19,7 @@ from dtool_operator.api.conditions import (
 from dtool_operator.api.reasons import Reason, is_stalled_reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
 from dtool_operator.planning.bucket_spec import check_bucket_spec
-from dtool_operator.planning.census import admitted_prefixes, describe_catalog, find_outside
+from dtool_operator.planning.census import admitted_prefixes, describe_catalog, find_violations
 from dtool_operator.planning.history import is_look_requested
 from dtool_operator.planning.observed import Listed, ObservedBucket, Refusal, Tested, is_ready
 from dtool_operator.planning.plan import (
@@ -55,6 +56,11 @@ _UNREACHABLE = frozenset(
         Reason.CREDENTIALS_REJECTED,
     }
 )
+#: What violations are called in the condition's message; the first that there are gives its reason.
+_VIOLATIONS = {
+    Reason.OUTSIDE_ANY_PREFIX: "Datasets outside every admitted and acknowledged prefix",
+    Reason.REGISTRATION_MISSING: "Datasets without a registration key, which readers do not find",
+}
 
 
 def plan_bucket(seen: ObservedBucket) -> BucketPlan:
@@ -191,11 +197,13 @@ def _respected(seen: ObservedBucket) -> Condition:
     if catalog is None:
         known = find_condition(seen.bucket.status.conditions, ConditionType.PREFIXES_RESPECTED)
         return known or _condition(ConditionType.PREFIXES_RESPECTED, UNKNOWN, Reason.PENDING)
-    count = len(find_outside(seen, catalog))
-    if count:
-        message = f"Datasets outside every admitted and acknowledged prefix: {count}; see status.violations."
-        return _condition(ConditionType.PREFIXES_RESPECTED, FALSE, Reason.OUTSIDE_ANY_PREFIX, message)
-    return _condition(ConditionType.PREFIXES_RESPECTED, TRUE, Reason.WITHIN_PREFIXES)
+    counts = Counter(violation.reason for violation in find_violations(seen, catalog))
+    if not counts:
+        return _condition(ConditionType.PREFIXES_RESPECTED, TRUE, Reason.WITHIN_PREFIXES)
+    said = "; ".join(f"{words}: {counts[reason]}" for reason, words in _VIOLATIONS.items() if counts[reason])
+    worst = next(reason for reason in _VIOLATIONS if counts[reason])
+    message = f"{said}; see status.violations."
+    return _condition(ConditionType.PREFIXES_RESPECTED, FALSE, worst, message)
 
 
 def _condition(type_: ConditionType, status: ConditionStatus, reason: Reason, message: str = "") -> Condition:

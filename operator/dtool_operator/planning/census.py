@@ -22,7 +22,26 @@ def admitted_prefixes(seen: ObservedBucket) -> dict[str, str]:
     }
 
 
-def find_outside(seen: ObservedBucket, catalog: Catalog) -> list[CatalogEntry]:
+def find_violations(seen: ObservedBucket, catalog: Catalog) -> list[Violation]:
+    """List the datasets that are where they should not be: those outside first, each kind by uuid."""
+    return [
+        Violation(uuid=entry.uuid, prefix=entry.prefix, reason=reason.value)
+        for reason, entries in (
+            (Reason.OUTSIDE_ANY_PREFIX, _find_outside(seen, catalog)),
+            (Reason.REGISTRATION_MISSING, _find_unregistered(seen, catalog)),
+        )
+        for entry in entries
+    ]
+
+
+def _find_unregistered(seen: ObservedBucket, catalog: Catalog) -> list[CatalogEntry]:
+    """List the datasets under prefixes admitted now to which no registration key leads."""
+    admitted = admitted_prefixes(seen)
+    unregistered = [entry for entry in catalog.unregistered if entry.prefix in admitted]
+    return sorted(unregistered, key=lambda entry: entry.uuid)
+
+
+def _find_outside(seen: ObservedBucket, catalog: Catalog) -> list[CatalogEntry]:
     """List the datasets under no admitted and no acknowledged prefix, by uuid."""
     admitted = admitted_prefixes(seen)
     acknowledged = seen.bucket.spec.acknowledged_prefixes
@@ -47,21 +66,18 @@ def _is_there(entry: CatalogEntry) -> bool:
 
 def describe_catalog(seen: ObservedBucket, catalog: Catalog) -> dict[str, object]:
     """Return the fields of a bucket's status that count what is there."""
-    states = catalog.counts()
+    states = Counter(entry.state for entry in catalog.entries.values())
     size_bytes = sum(seen.described.get(uuid, 0) for uuid in catalog.entries)
     usage = _usage(seen, catalog)
-    outside = find_outside(seen, catalog)
+    violations = find_violations(seen, catalog)
     return {
         "datasets": DatasetCounts(total=len(catalog.entries), **{s.value: n for s, n in states.items()}),
         "size_bytes": size_bytes,
         "size": format_size(size_bytes),
         "namespaces": tuple(usage[:NAMESPACES_SHOWN]),
         "namespaces_omitted": max(0, len(usage) - NAMESPACES_SHOWN) or None,
-        "violations": tuple(
-            Violation(uuid=e.uuid, prefix=e.prefix, reason=Reason.OUTSIDE_ANY_PREFIX.value)
-            for e in outside[:VIOLATIONS_SHOWN]
-        ),
-        "violations_count": len(outside),
+        "violations": tuple(violations[:VIOLATIONS_SHOWN]),
+        "violations_count": len(violations),
     }
 
 

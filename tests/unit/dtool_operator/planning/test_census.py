@@ -19,12 +19,14 @@ def entry(number: int, prefix: str, state: EntryState = EntryState.FROZEN) -> Ca
     return CatalogEntry(f"{number:08d}-0000-4000-8000-000000000000", prefix, state, "etag")
 
 
-def count(*entries: CatalogEntry, sizes: dict[int, int] | None = None, **fields: Any) -> DtoolBucketStatus:
+def count(*found: CatalogEntry, sizes: dict[int, int] | None = None, **fields: Any) -> DtoolBucketStatus:
     """The status of a bucket in which these were found; `sizes` of those that objects describe."""
+    unregistered = tuple(e for e in found if e.state is EntryState.UNREGISTERED)
+    entries = {e.uuid: e for e in found if e not in unregistered}
     look = seen_bucket(
         fields.pop("bucket", bucket()),
         tested=trial(),
-        listed=listing(catalog=Catalog({e.uuid: e for e in entries})),
+        listed=listing(catalog=Catalog(entries, unregistered)),
         described={entry(number, "").uuid: size for number, size in (sizes or {}).items()},
         **fields,
     )
@@ -96,6 +98,33 @@ def test_an_acknowledged_prefix_covers_what_lies_below_it_and_the_empty_one_only
     )
 
     assert [violation.prefix for violation in status.violations] == ["older/"]
+
+
+def test_a_dataset_without_registration_key_under_an_admitted_prefix_is_a_violation_and_not_counted() -> None:
+    status = count(
+        entry(1, "u/alice/"),
+        entry(3, "u/bob/", EntryState.UNREGISTERED),
+        entry(2, "u/alice/", EntryState.UNREGISTERED),
+        entry(4, "u/nobody-any-more/", EntryState.UNREGISTERED),
+    )
+
+    assert [(v.uuid[:8], v.prefix, v.reason) for v in status.violations] == [
+        ("00000002", "u/alice/", Reason.REGISTRATION_MISSING),
+        ("00000003", "u/bob/", Reason.REGISTRATION_MISSING),
+    ]
+    assert status.datasets == DatasetCounts(total=1, frozen=1)
+    respected = status.conditions[-1]
+    assert (respected.status, respected.reason) == ("False", Reason.REGISTRATION_MISSING)
+    assert "registration key, which readers do not find: 2;" in respected.message
+
+
+def test_both_kinds_of_violation_are_told_and_the_worse_gives_the_reason() -> None:
+    status = count(entry(1, "x/"), entry(2, "u/alice/", EntryState.UNREGISTERED))
+
+    assert [v.reason for v in status.violations] == [Reason.OUTSIDE_ANY_PREFIX, Reason.REGISTRATION_MISSING]
+    respected = status.conditions[-1]
+    assert respected.reason == Reason.OUTSIDE_ANY_PREFIX
+    assert "acknowledged prefix: 1; Datasets without a registration key" in respected.message
 
 
 def test_long_lists_are_cut_and_what_is_left_out_is_counted() -> None:
