@@ -12,6 +12,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
+#: What is written; a view is not copied.
+Body = bytes | memoryview
+
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
@@ -129,13 +132,14 @@ class Store(Protocol):
     async def part_sizes(self, key: str) -> Sequence[int]:
         """Sizes in bytes of the parts that an object was uploaded in; empty where the store does not tell.
 
-        Raises NotFound. One HEAD where all parts but the last are equal.
+        Raises NotFound. One HEAD where all parts but the last can be equal. An object put in one piece has
+        none.
         """
 
     async def put(
         self,
         key: str,
-        body: bytes,
+        body: Body,
         *,
         metadata: Mapping[str, str] = NO_METADATA,
         precondition: Precondition = ALWAYS,
@@ -179,8 +183,12 @@ class Store(Protocol):
     async def start_upload(self, key: str, metadata: Mapping[str, str]) -> Upload:
         """Start a multipart upload."""
 
-    async def put_part(self, upload: Upload, number: int, body: bytes) -> Part:
-        """Upload one part (5 MiB to 5 GiB, the last may be smaller)."""
+    async def put_part(self, upload: Upload, number: int, body: Body, *, md5: bytes | None = None) -> Part:
+        """Upload one part (5 MiB to 5 GiB, the last may be smaller).
+
+        `md5` is the digest that the part must have, where it is known from before: the server compares the
+        bytes with it. Raises BadDigest.
+        """
 
     async def copy_part(
         self,

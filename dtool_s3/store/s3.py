@@ -16,6 +16,7 @@ from dtool_s3.store.faults import Request
 from dtool_s3.store.protocol import (
     ALWAYS,
     NO_METADATA,
+    Body,
     ByteStream,
     ListedObject,
     Listing,
@@ -103,7 +104,7 @@ class S3Store:
     async def put(
         self,
         key: str,
-        body: bytes,
+        body: Body,
         *,
         metadata: Mapping[str, str] = NO_METADATA,
         precondition: Precondition = ALWAYS,
@@ -142,9 +143,9 @@ class S3Store:
         """See the protocol."""
         return await multipart.start_upload(self._connection, key, metadata)
 
-    async def put_part(self, upload: Upload, number: int, body: bytes) -> Part:
+    async def put_part(self, upload: Upload, number: int, body: Body, *, md5: bytes | None = None) -> Part:
         """See the protocol."""
-        return await multipart.put_part(self._connection, upload, number, body)
+        return await multipart.put_part(self._connection, upload, number, body, md5)
 
     async def copy_part(
         self,

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from dtool_s3.store.protocol import ListedObject, ObjectInfo, Part, Precondition
+from dtool_s3.errors import BucketUnreachable
+from dtool_s3.settings import Encryption, EncryptionMode
+from dtool_s3.store.protocol import Body, ListedObject, ObjectInfo, Part, Precondition
 
 Answer = Mapping[str, Any]
 
@@ -15,6 +17,20 @@ Answer = Mapping[str, Any]
 def parse_etag(answer: Answer) -> str:
     """ETag without its quotes."""
     return str(answer["ETag"]).strip('"')
+
+
+def parse_copied_etag(answer: Answer, result: str, what: str) -> str:
+    """ETag in the body of a copy's answer. Raises BucketUnreachable where a 200 says nothing of a copy."""
+    told = answer.get(result, {})
+    if "ETag" not in told:
+        raise BucketUnreachable(f"{what}: the answer does not tell of a copy", code="MalformedAnswer")
+    return parse_etag(told)
+
+
+def parse_total_bytes(answer: Answer) -> int | None:
+    """Size of the whole object in the answer about a part of it; None where it does not say."""
+    _, _, total = answer.get("ContentRange", "").rpartition("/")
+    return int(total) if total.isdecimal() else None
 
 
 def parse_info(key: str, answer: Answer) -> ObjectInfo:
@@ -57,19 +73,36 @@ def condition_parameters(precondition: Precondition) -> dict[str, str]:
     return parameters
 
 
+def encryption_parameters(encryption: Encryption | None) -> dict[str, str]:
+    """Parameters that make the server encrypt what is written: of PUT, copy and the start of an upload."""
+    if encryption is None:
+        return {}
+    match encryption.mode:
+        case EncryptionMode.SSE_S3:
+            return {"ServerSideEncryption": "AES256"}
+        case EncryptionMode.SSE_KMS:
+            key = {} if encryption.kms_key_id is None else {"SSEKMSKeyId": encryption.kms_key_id}
+            return {"ServerSideEncryption": "aws:kms", **key}
+
+
 def lowered(metadata: Mapping[str, str]) -> dict[str, str]:
     """User metadata with the lower-case names that it is read back with."""
     return {name.lower(): value for name, value in metadata.items()}
 
 
-def md5_digest(body: bytes) -> bytes:
+def md5_digest(body: Body) -> bytes:
     """MD5 of a body: a checksum against accidents."""
     return hashlib.md5(body, usedforsecurity=False).digest()
 
 
-def content_md5(body: bytes) -> str:
+def content_md5(body: Body) -> str:
     """Value of the Content-MD5 header."""
-    return base64.b64encode(md5_digest(body)).decode("ascii")
+    return encoded_md5(md5_digest(body))
+
+
+def encoded_md5(digest: bytes) -> str:
+    """Value of the Content-MD5 header for a digest that is known."""
+    return base64.b64encode(digest).decode("ascii")
 
 
 def expected_upload_etag(parts: Sequence[Part]) -> str | None:

@@ -31,6 +31,7 @@ from dtool_s3.errors import (
     storage_error,
 )
 from dtool_s3.settings import Addressing, Credentials, Endpoint
+from dtool_s3.store.boto.wire import adapt
 
 CONNECT_TIMEOUT_SECONDS = 10
 
@@ -79,7 +80,7 @@ def build_client(
         session = botocore.session.Session()
         session.register_component("data_loader", _loader)
         try:
-            return session.create_client(
+            client = session.create_client(
                 "s3",
                 region_name=endpoint.region,
                 endpoint_url=endpoint.url,
@@ -92,6 +93,8 @@ def build_client(
             raise SettingsError(f"the endpoint {shown!r} is not a URL that can be used") from error
         except exceptions.ProfileNotFound as error:
             raise SettingsError(f"the AWS configuration cannot be used: {error}") from error
+    adapt(client)
+    return client
 
 
 def _keys(credentials: Credentials | None) -> dict[str, str | None]:
@@ -111,6 +114,7 @@ def _config(endpoint: Endpoint, max_connections: int, read_timeout_seconds: int,
         read_timeout=read_timeout_seconds,
         tcp_keepalive=True,
         max_pool_connections=max_connections,
+        signature_version="s3v4",  # said explicitly, or URLs would be signed with version 2
         # no repetition inside botocore: one that we do not see would turn the lost answer to our own
         # conditional write into PreconditionFailed; "standard" because "legacy" retries a few by itself
         retries={"mode": "standard", "total_max_attempts": 1},

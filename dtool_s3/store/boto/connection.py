@@ -87,14 +87,26 @@ class Connection:
         timeout = PATIENT_TIMEOUT_SECONDS if patient else READ_TIMEOUT_SECONDS
         return await self._in_thread(self._send, f"{operation} of {self.place(key)}", call, timeout)
 
+    async def prepare(self, operation: str, key: str, call: Call[_T]) -> _T:
+        """Run `call(client)` in a thread where it sends no request itself: signing, say. Not repeated."""
+        return await self._in_thread(self.prepare_here, operation, key, call)
+
+    def prepare_here(self, operation: str, key: str, call: Call[_T]) -> _T:
+        """Do what `prepare` does in this thread; the first client costs a third of a second."""
+        self._check_process()
+        return self._send(f"{operation} of {self.place(key)}", call, READ_TIMEOUT_SECONDS)
+
     async def read(self, key: str, read: Callable[[], bytes]) -> bytes:
         """Read from an answer's body in a thread. Raises StorageError."""
         return await self._in_thread(self._translated, f"stream of {self.place(key)}", read)
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
+        self._check_process()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def _check_process(self) -> None:
         if os.getpid() != self._pid:  # after a fork: the threads are gone, the sockets are the parent's
             self._start_anew()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def discard(self, close: Callable[[], object]) -> None:
         """Run `close` in a thread, without waiting: closing a body may wait for a read that hangs."""

@@ -2,25 +2,43 @@
 
 from collections.abc import Mapping, Sequence
 
-from dtool_s3.errors import BucketUnreachable, NotFound
-from dtool_s3.store.boto.answer import content_md5, expected_upload_etag, parse_etag
+from dtool_s3.errors import BadDigest, BucketUnreachable, NotFound
+from dtool_s3.store.boto.answer import (
+    content_md5,
+    encoded_md5,
+    encryption_parameters,
+    expected_upload_etag,
+    parse_copied_etag,
+    parse_etag,
+)
 from dtool_s3.store.boto.connection import Client, Connection
 from dtool_s3.store.boto.reading import head
-from dtool_s3.store.protocol import Part, Upload
+from dtool_s3.store.boto.wire import sendable
+from dtool_s3.store.protocol import Body, ListedObject, Part, Upload
 
 
 async def start_upload(connection: Connection, key: str, metadata: Mapping[str, str]) -> Upload:
     """Start an upload; one whose answer was lost stays behind, and `list_uploads` shows it."""
 
     def call(client: Client) -> Upload:
-        answer = client.create_multipart_upload(Bucket=connection.bucket, Key=key, Metadata=dict(metadata))
+        answer = client.create_multipart_upload(
+            Bucket=connection.bucket,
+            Key=key,
+            Metadata=dict(metadata),
+            **encryption_parameters(connection.endpoint.encryption),
+        )
         return Upload(key, answer["UploadId"])
 
     return await connection.ask("start_upload", key, call)
 
 
-async def put_part(connection: Connection, upload: Upload, number: int, body: bytes) -> Part:
-    """Upload one part; repeating it is harmless."""
+async def put_part(
+    connection: Connection, upload: Upload, number: int, body: Body, md5: bytes | None
+) -> Part:
+    """Upload one part; repeating it is harmless.
+
+    Bytes that twice differ from an `md5` that was given are other bytes, and not sent a third time.
+    """
 
     def call(client: Client) -> Part:
         answer = client.upload_part(
@@ -28,12 +46,53 @@ async def put_part(connection: Connection, upload: Upload, number: int, body: by
             Key=upload.key,
             UploadId=upload.upload_id,
             PartNumber=number,
-            Body=body,
-            ContentMD5=content_md5(body),
+            Body=sendable(body),
+            ContentMD5=content_md5(body) if md5 is None else encoded_md5(md5),
         )
         return Part(number, parse_etag(answer))
 
-    return await connection.ask("put_part", upload.key, call)
+    refusals: list[BadDigest] = []
+
+    async def attempt(_: int) -> Part | None:
+        try:
+            return await connection.send("put_part", upload.key, call)
+        except BadDigest as error:
+            refusals.append(error)
+            if md5 is None or len(refusals) == 1:
+                raise
+            return None
+
+    part = await connection.retry.repeat(attempt)
+    if part is None:
+        raise refusals[-1]
+    return part
+
+
+async def copy_part(
+    connection: Connection,
+    upload: Upload,
+    number: int,
+    source_bucket: str,
+    source: ListedObject,
+    first_byte: int,
+    size_bytes: int,
+) -> Part:
+    """Make one part of bytes of another object; repeating it is harmless."""
+
+    def call(client: Client) -> Part:
+        answer = client.upload_part_copy(
+            Bucket=connection.bucket,
+            Key=upload.key,
+            UploadId=upload.upload_id,
+            PartNumber=number,
+            CopySource={"Bucket": source_bucket, "Key": source.key},
+            CopySourceIfMatch=f'"{source.etag}"',
+            CopySourceRange=f"bytes={first_byte}-{first_byte + size_bytes - 1}",
+        )
+        what = f"copy_part of {connection.place(upload.key)}"
+        return Part(number, parse_copied_etag(answer, "CopyPartResult", what))
+
+    return await connection.ask("copy_part", upload.key, call, patient=True)
 
 
 async def complete_upload(connection: Connection, upload: Upload, parts: Sequence[Part]) -> str:

@@ -1,11 +1,19 @@
-"""HEAD and GET of one object, whole or as a stream; owns no state."""
+"""HEAD and GET of one object, whole, in part or as a stream; owns no state."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from dtool_s3.errors import BucketNotFound, NotFound, RequestRefused, StorageError
-from dtool_s3.store.boto.answer import parse_info
+from dtool_s3.errors import (
+    BucketNotFound,
+    NotFound,
+    NotSupported,
+    PreconditionFailed,
+    RequestRefused,
+    StorageError,
+)
+from dtool_s3.store.boto.answer import Answer, parse_etag, parse_info, parse_total_bytes
 from dtool_s3.store.boto.connection import Client, Connection
 from dtool_s3.store.boto.listing import list_objects
 from dtool_s3.store.protocol import ByteStream, ObjectInfo, StoredObject
@@ -14,6 +22,12 @@ CHUNK_BYTES = 1024 * 1024
 
 # answers to HEAD have no body: 400 and 403 do not tell a wrong key from a missing right
 _BARE_CODES = frozenset({"400", "403"})
+# answers to HEAD with a part's number where the server does not know of parts, or the object has none
+_NO_PARTS = frozenset({"400", "416", "501", "InvalidPart", "InvalidPartNumber"})
+#: Above this, unequal parts are not asked for one by one.
+MAX_UNEQUAL_PARTS = 1000
+
+_T = TypeVar("_T")
 
 
 async def check_bucket(connection: Connection) -> None:
@@ -30,13 +44,17 @@ async def check_bucket(connection: Connection) -> None:
 
 async def head(connection: Connection, key: str) -> ObjectInfo:
     """HEAD an object. A missing bucket looks like a missing key: HEAD does not tell them apart."""
+    return await _explained(connection, key, lambda: _head(connection, key))
+
+
+async def _explained(connection: Connection, key: str, request: Callable[[], Awaitable[_T]]) -> _T:
     try:
-        return await _head(connection, key)
+        return await request()
     except StorageError as error:
         if error.code not in _BARE_CODES:
             raise
         await _explain(connection, key, error)
-    return await _head(connection, key)
+    return await request()
 
 
 async def _head(connection: Connection, key: str) -> ObjectInfo:
@@ -74,6 +92,71 @@ async def get(connection: Connection, key: str, *, max_bytes: int) -> StoredObje
             return StoredObject(info, body.read())  # compares the length itself, as every read below
 
     return await connection.ask("get", key, read)
+
+
+async def get_range(
+    connection: Connection, key: str, first_byte: int, size_bytes: int, *, etag: str
+) -> bytes:
+    """Read a part of an object that still has `etag`."""
+    last_byte = first_byte + size_bytes - 1
+
+    def read(client: Client) -> bytes:
+        found = client.get_object(
+            Bucket=connection.bucket, Key=key, Range=f"bytes={first_byte}-{last_byte}", IfMatch=f'"{etag}"'
+        )
+        with found["Body"] as body:
+            _check_range(connection.place(key), found, first_byte, size_bytes, etag)
+            content: bytes = body.read()
+            return content
+
+    return await connection.ask("get_range", key, read)
+
+
+def _check_range(place: str, found: Answer, first_byte: int, size_bytes: int, etag: str) -> None:
+    """Compare an answer with what was asked for: servers may cut at the end, or not know conditions."""
+    if parse_etag(found) != etag:
+        raise PreconditionFailed(f"{place} has another ETag", code="PreconditionFailed")
+    told = found.get("ContentRange", "").partition("/")[0]
+    if told and told == f"bytes {first_byte}-{first_byte + size_bytes - 1}":
+        return
+    if (total := parse_total_bytes(found)) is not None and total < first_byte + size_bytes:
+        message = f"{place} has {total} bytes: there are no {size_bytes} from {first_byte} on"
+        raise RequestRefused(message, code="InvalidRange")
+    if told or first_byte > 0 or found["ContentLength"] != size_bytes:
+        raise NotSupported(f"{place}: the server does not give ranges of bytes", code="NotImplemented")
+
+
+async def part_sizes(connection: Connection, key: str) -> Sequence[int]:
+    """Sizes of the parts that an object was uploaded in; empty where the server does not tell."""
+    try:
+        first = await _explained(connection, key, lambda: _head_part(connection, key, 1, None))
+    except (RequestRefused, NotSupported) as error:
+        if error.code not in _NO_PARTS:
+            raise
+        return ()
+    count, size_bytes, total_bytes = first.get("PartsCount"), first["ContentLength"], parse_total_bytes(first)
+    if not count or (count > 1 and total_bytes is None):
+        return ()
+    rest_bytes = (total_bytes or size_bytes) - size_bytes * (count - 1)
+    if 0 < rest_bytes <= size_bytes:
+        return (*[size_bytes] * (count - 1), rest_bytes)
+    if count > MAX_UNEQUAL_PARTS:
+        return ()
+    etag = parse_etag(first)
+    others = await asyncio.gather(
+        *(_head_part(connection, key, number, etag) for number in range(2, count + 1))
+    )
+    return (size_bytes, *(other["ContentLength"] for other in others))
+
+
+async def _head_part(connection: Connection, key: str, number: int, etag: str | None) -> Answer:
+    condition = {} if etag is None else {"IfMatch": f'"{etag}"'}
+
+    def call(client: Client) -> Answer:
+        answer: Answer = client.head_object(Bucket=connection.bucket, Key=key, PartNumber=number, **condition)
+        return answer
+
+    return await connection.ask("part_sizes", key, call)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""PUT, server-side copy and DELETE of one object, with their conditions; owns no state.
+"""PUT and server-side copy of one object, with their conditions; owns no state.
 
 A write whose answer was lost is looked for before it is repeated: what lies there with the same bytes and
 metadata is our success, also when the repetition of our own conditional write is refused.
@@ -19,14 +19,17 @@ from dtool_s3.settings import ConditionalWrites
 from dtool_s3.store.boto.answer import (
     condition_parameters,
     content_md5,
+    encryption_parameters,
     lowered,
     md5_digest,
+    parse_copied_etag,
     parse_date,
     parse_etag,
 )
 from dtool_s3.store.boto.connection import Client, Connection
 from dtool_s3.store.boto.reading import get, head, head_once
-from dtool_s3.store.protocol import ALWAYS, ListedObject, ObjectInfo, Precondition
+from dtool_s3.store.boto.wire import sendable
+from dtool_s3.store.protocol import ALWAYS, Body, ListedObject, ObjectInfo, Precondition
 
 #: What S3 copies in one request.
 MAX_COPY_BYTES = 5 * 1024**3
@@ -40,7 +43,7 @@ _NEVER_SENT = frozenset(
 
 
 async def put(
-    connection: Connection, key: str, body: bytes, metadata: Mapping[str, str], precondition: Precondition
+    connection: Connection, key: str, body: Body, metadata: Mapping[str, str], precondition: Precondition
 ) -> ObjectInfo:
     """Write an object. `last_modified` of the result is the server's clock at its answer."""
     if precondition == ALWAYS or connection.endpoint.conditional_writes is ConditionalWrites.REQUIRED:
@@ -56,7 +59,7 @@ async def put(
 async def _put(
     connection: Connection,
     key: str,
-    body: bytes,
+    body: Body,
     metadata: Mapping[str, str],
     condition: Mapping[str, str],
 ) -> ObjectInfo:
@@ -64,10 +67,11 @@ async def _put(
         answer = client.put_object(
             Bucket=connection.bucket,
             Key=key,
-            Body=body,
+            Body=sendable(body),
             ContentMD5=content_md5(body),
             Metadata=dict(metadata),
             **condition,
+            **encryption_parameters(connection.endpoint.encryption),
         )
         return ObjectInfo(key, len(body), parse_etag(answer), parse_date(answer), lowered(metadata))
 
@@ -87,7 +91,7 @@ async def _put(
 
 
 async def _find_written(
-    connection: Connection, key: str, body: bytes, metadata: Mapping[str, str]
+    connection: Connection, key: str, body: Body, metadata: Mapping[str, str]
 ) -> ObjectInfo | None:
     """Return what lies at `key` if it is `body` with `metadata`, else None."""
     try:
@@ -136,7 +140,8 @@ async def copy(
             CopySource={"Bucket": source_bucket, "Key": source.key},
             CopySourceIfMatch=f'"{source.etag}"',
             **replaced,
+            **encryption_parameters(connection.endpoint.encryption),
         )
-        return parse_etag(answer["CopyObjectResult"])
+        return parse_copied_etag(answer, "CopyObjectResult", f"copy of {connection.place(key)}")
 
     return await connection.ask("copy", key, call, patient=source.size_bytes > PATIENT_COPY_BYTES)
