@@ -8,7 +8,10 @@ import binascii
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 
 from dtool_s3.errors import UnsafePath
 
@@ -58,6 +61,9 @@ this key (it may be empty, and ends with a slash where it is not).
 """
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+#: Longest name that file systems in use hold, in bytes (POSIX NAME_MAX on ext4, XFS, APFS, NFS).
+_MAX_SEGMENT_BYTES = 255
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +184,7 @@ def decode_handle(handle: str, identifier: str) -> str | None:
         decoded = base64.b64decode(handle, validate=True).decode()
     except (binascii.Error, ValueError):
         decoded = None
-    candidates = (decoded, handle, _latin1_as_utf8(handle))
+    candidates = (decoded, handle, _latin1_as_utf8(handle), _encoded_words_as_text(handle))
     return next((c for c in candidates if c is not None and item_identifier(c) == identifier), None)
 
 
@@ -187,6 +193,16 @@ def _latin1_as_utf8(text: str) -> str | None:
     try:
         return text.encode("latin-1").decode()
     except (UnicodeEncodeError, UnicodeDecodeError):
+        return None
+
+
+def _encoded_words_as_text(text: str) -> str | None:
+    """Decode `=?UTF-8?B?…?=`, the form in which S3 returns header values that are not ASCII (RFC 2047)."""
+    if "=?" not in text:
+        return None
+    try:
+        return str(make_header(decode_header(text)))
+    except (HeaderParseError, LookupError, ValueError):
         return None
 
 
@@ -211,6 +227,32 @@ def check_relpath(relpath: str) -> str:
             "the object's metadata header"
         )
     return relpath
+
+
+def check_disk_relpaths(relpaths: Iterable[str]) -> None:
+    """Raise UnsafePath, naming up to five, for relpaths that no directory tree can hold side by side.
+
+    S3 keys are hashes, so there every relpath has its place. On a disk an empty or `.` segment, or a slash at
+    the end, means another file; a name may be too long; and what is a file cannot be a directory of others.
+    For whoever writes files, before the first one, and for new datasets, which should fit on disks.
+    """
+    known = set(relpaths)
+    bad = sorted(path for path in known if _problem_on_disk(path, known))
+    if bad:
+        shown = ", ".join(f"{path[:80]!r} ({_problem_on_disk(path, known)})" for path in bad[:_NAMED])
+        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        raise UnsafePath(f"no directory can hold these relpaths: {shown}{more}")
+
+
+def _problem_on_disk(relpath: str, known: set[str]) -> str | None:
+    segments = check_relpath(relpath).split("/")
+    if "" in segments or "." in segments:
+        return "an empty or '.' segment"
+    if max(len(segment.encode()) for segment in segments) > _MAX_SEGMENT_BYTES:
+        return f"a name above {_MAX_SEGMENT_BYTES} bytes"
+    ends = (end for end, character in enumerate(relpath) if character == "/")
+    above = next((relpath[:end] for end in ends if relpath[:end] in known), None)
+    return None if above is None else f"{above[:80]!r} is a file too"
 
 
 def is_safe_prefix(prefix: str) -> bool:

@@ -4,8 +4,9 @@ The key's body is the prefix under which the dataset lies. It is created once, o
 and never overwritten: in a shared bucket the first writer wins and everybody else must see that.
 """
 
-from dtool_s3.documents import MAX_REGISTRATION_BYTES
+from dtool_s3.documents import MAX_ADMIN_METADATA_BYTES, MAX_REGISTRATION_BYTES, parse_admin_metadata
 from dtool_s3.errors import (
+    DatasetMissing,
     InvalidAdminMetadata,
     NotFound,
     PreconditionFailed,
@@ -63,6 +64,30 @@ async def ensure_registration(store: Store, layout: DatasetLayout) -> None:
             return
     assert problem is not None
     raise problem
+
+
+async def register_found(store: Store, layout: DatasetLayout) -> bool:
+    """Write the lost registration key of the dataset at `layout`; False if it is there and names this prefix.
+
+    Raises DatasetMissing where no dataset lies, InvalidAdminMetadata where it cannot be read, has another
+    UUID, or where its prefix cannot be registered, UUIDTaken where the key names another prefix.
+    """
+    key = layout.admin_metadata_key
+    if not layout.prefix.isprintable() or len(layout.prefix.encode()) > MAX_REGISTRATION_BYTES:
+        raise InvalidAdminMetadata(f"{layout.prefix[:80]!r} is no prefix that a registration key can hold")
+    try:
+        stored = await store.get(key, max_bytes=MAX_ADMIN_METADATA_BYTES)
+    except NotFound as error:
+        raise DatasetMissing(f"there is no {key!r} in bucket {store.bucket!r}") from error
+    except RequestRefused as error:
+        if error.code != "EntityTooLarge":
+            raise
+        raise InvalidAdminMetadata(f"{key!r} is larger than {MAX_ADMIN_METADATA_BYTES} bytes") from error
+    parse_admin_metadata(stored.body, stored.info.metadata, uuid=layout.uuid)
+    if await _is_registered(store, layout):
+        return False
+    await ensure_registration(store, layout)
+    return True
 
 
 async def check_registration(store: Store, layout: DatasetLayout) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from email.header import Header
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from dtool_s3.layout import (
     FORMAT_VERSION,
     MAX_RELPATH_BYTES,
     DatasetLayout,
+    check_disk_relpaths,
     check_relpath,
     decode_handle,
     encode_handle,
@@ -85,6 +87,15 @@ def test_a_raw_handle_that_came_back_as_latin_1_is_repaired(relpath: str) -> Non
     assert decode_handle(relpath.encode().decode("latin-1"), item_identifier(relpath)) == relpath
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("relpath", ["ü.txt", "mätning av prov/å ä ö.csv", "a" * 60 + "ö" * 60])
+def test_a_raw_handle_that_s3_encoded_as_words_is_read(relpath: str, charset: str) -> None:
+    words = Header(relpath, charset).encode(linesep="").replace("\n", "")
+
+    assert words.startswith("=?")
+    assert decode_handle(words, item_identifier(relpath)) == relpath
+
+
 @given(RELPATHS, RELPATHS)
 def test_a_handle_of_another_item_is_not_believed(relpath: str, other: str) -> None:
     if relpath != other:
@@ -98,7 +109,20 @@ def test_a_raw_handle_that_looks_like_base64_is_told_by_the_key(relpath: str) ->
     assert decode_handle(encode_handle(decoded), item_identifier(decoded)) == decoded
 
 
-@pytest.mark.parametrize("handle", ["", "====", "ü", "\u20ac", "not base64!", "/w=="])
+@pytest.mark.parametrize(
+    "handle",
+    [
+        "",
+        "====",
+        "ü",
+        "\u20ac",
+        "not base64!",
+        "/w==",
+        "=?utf-8?b?x?=",
+        "=?nocharset?q?x?=",
+        "=?utf-8?b?/w==?=",
+    ],
+)
 def test_a_broken_handle_is_no_relpath(handle: str) -> None:
     assert decode_handle(handle, item_identifier("x")) is None
 
@@ -128,6 +152,40 @@ def test_a_relpath_inside_the_dataset_is_kept(relpath: str) -> None:
 def test_a_relpath_that_cannot_be_written_is_refused(relpath: str, said: str) -> None:
     with pytest.raises(UnsafePath, match=said):
         check_relpath(relpath)
+
+
+@pytest.mark.parametrize(
+    "relpaths",
+    [
+        [],
+        ["a", "ab", "a.txt", "b/a", "b/c/a"],
+        [" ", "a b/%2F", "..a", "a\\b", "-", "ü/" * 100 + "x"],
+        ["x" * 255, "ü" * 127 + "/x"],
+    ],
+)
+def test_relpaths_that_a_directory_can_hold_pass(relpaths: list[str]) -> None:
+    check_disk_relpaths(relpaths)
+
+
+@pytest.mark.parametrize(
+    ("relpaths", "said"),
+    [
+        (["a//b"], "'a//b' .an empty or"),
+        (["./a"], "segment"),
+        (["a/."], "segment"),
+        (["."], "segment"),
+        (["a/"], "segment"),
+        (["ok", "x" * 256], "a name above 255 bytes"),
+        (["ü" * 128 + "/x"], "a name above 255 bytes"),
+        (["a", "a/b"], "'a/b' .'a' is a file too"),
+        (["a/b/c/d", "a/b"], "'a/b/c/d' .'a/b' is a file too"),
+        (["../a"], "leaves"),
+        ([f"{n}/" for n in range(7)], "'4/' .* and 2 more"),
+    ],
+)
+def test_relpaths_that_no_directory_can_hold_are_named(relpaths: list[str], said: str) -> None:
+    with pytest.raises(UnsafePath, match=said):
+        check_disk_relpaths(relpaths)
 
 
 def test_the_longest_relpath_fits_the_metadata_of_s3() -> None:

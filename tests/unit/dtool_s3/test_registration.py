@@ -2,9 +2,11 @@
 
 import pytest
 
+from dtool_s3.documents import MAX_ADMIN_METADATA_BYTES
 from dtool_s3.errors import (
     AccessDenied,
     BucketUnreachable,
+    DatasetMissing,
     InvalidAdminMetadata,
     PreconditionFailed,
     RegistrationHijacked,
@@ -17,10 +19,11 @@ from dtool_s3.registration import (
     ensure_registration,
     read_registration,
     recheck_registration,
+    register_found,
 )
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer, MemoryStore
-from tests.support.datasets import UUID
+from tests.support.datasets import UUID, DatasetFixture, write_dataset
 
 BUCKET = "lab-data"
 KEY = f"dtool-{UUID}"
@@ -157,3 +160,97 @@ async def test_a_key_that_was_right_before_can_only_have_been_hijacked(
         await check_registration(store, LAYOUT)
     with pytest.raises(RegistrationHijacked):
         await recheck_registration(store, LAYOUT)
+
+
+# --- lost keys -----------------------------------------------------------------------------------------
+
+
+async def _lose_key(server: MemoryServer, store: MemoryStore, dataset: DatasetFixture) -> DatasetLayout:
+    layout = await write_dataset(store, dataset)
+    server.remove(BUCKET, layout.registration_key)
+    server.requests.clear()
+    return layout
+
+
+@pytest.mark.parametrize("prefix", ["", "u/alice/", "u/olssont", "a b+c/ü/"])
+@pytest.mark.parametrize("is_frozen", [True, False])
+async def test_the_lost_key_of_a_dataset_is_written_again(
+    server: MemoryServer, store: MemoryStore, prefix: str, is_frozen: bool
+) -> None:
+    layout = await _lose_key(server, store, DatasetFixture(UUID, prefix, is_frozen=is_frozen))
+
+    assert await register_found(store, layout)
+
+    assert server.read(BUCKET, KEY).body.decode() == prefix
+    assert [request.operation for request in server.requests] == ["get", "get", "put"]
+
+
+async def test_a_key_that_is_there_is_not_written_again(server: MemoryServer, store: MemoryStore) -> None:
+    layout = await write_dataset(store, DatasetFixture(UUID, "u/alice/"))
+    written = server.read(BUCKET, KEY).info
+
+    assert not await register_found(store, layout)
+
+    assert server.read(BUCKET, KEY).info == written
+
+
+@pytest.mark.parametrize("body", [b"u/bob/", b"", b"\xff"])
+async def test_a_key_of_another_prefix_stays_as_it_is(
+    server: MemoryServer, store: MemoryStore, body: bytes
+) -> None:
+    layout = await _lose_key(server, store, DatasetFixture(UUID, "u/alice/"))
+    server.write(BUCKET, KEY, body)
+
+    with pytest.raises(UUIDTaken):
+        await register_found(store, layout)
+
+    assert server.read(BUCKET, KEY).body == body
+
+
+async def test_nothing_is_registered_where_no_dataset_lies(server: MemoryServer, store: MemoryStore) -> None:
+    with pytest.raises(DatasetMissing):
+        await register_found(store, LAYOUT)
+
+    assert server.keys(BUCKET) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"dtoolfile", b'{"uuid": "other"}', b"x" * (MAX_ADMIN_METADATA_BYTES + 1)],
+    ids=["empty", "lost headers of 0.3", "another uuid", "too large"],
+)
+async def test_a_dataset_that_cannot_be_read_is_not_registered(
+    server: MemoryServer, store: MemoryStore, body: bytes
+) -> None:
+    server.write(BUCKET, LAYOUT.admin_metadata_key, body)
+
+    with pytest.raises(InvalidAdminMetadata):
+        await register_found(store, LAYOUT)
+
+    assert server.keys(BUCKET) == [LAYOUT.admin_metadata_key]
+
+
+@pytest.mark.parametrize("prefix", ["u/alice\n/", "x" * 3000 + "/"], ids=["a line break", "too long"])
+async def test_a_prefix_that_no_reader_would_take_is_not_registered(
+    server: MemoryServer, store: MemoryStore, prefix: str
+) -> None:
+    with pytest.raises(InvalidAdminMetadata, match="no prefix"):
+        await register_found(store, DatasetLayout(prefix, UUID))
+
+    assert server.requests == []
+
+
+async def test_of_two_that_register_at_once_only_the_first_prefix_counts(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    layout = await _lose_key(server, store, DatasetFixture(UUID, "u/alice/"))
+
+    def register_other() -> None:
+        server.write(BUCKET, KEY, b"u/bob/")
+
+    server.faults.append(Fault("put", KEY, hook=register_other))
+
+    with pytest.raises(UUIDTaken):
+        await register_found(store, layout)
+
+    assert server.read(BUCKET, KEY).body == b"u/bob/"
