@@ -7,6 +7,7 @@ the listing that evidence rests on as `seen`.
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,17 +25,18 @@ from dtool_s3.errors import (
     ContentDiffers,
     DatasetMissing,
     FrozenDataset,
+    InvalidAdminMetadata,
     ItemMissing,
     NotFound,
     PreconditionFailed,
+    RequestRefused,
     StorageError,
     WrittenWhileFreezing,
 )
 from dtool_s3.layout import DatasetLayout
+from dtool_s3.naming import name_few
 from dtool_s3.registration import check_registration, recheck_registration
 from dtool_s3.store.protocol import IF_ABSENT, ListedObject, Listing, ObjectInfo, Store, if_match
-
-_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +124,19 @@ async def flip_to_frozen(
 
 
 async def read_admin_metadata(store: Store, layout: DatasetLayout) -> tuple[AdminMetadata, str]:
-    """Return the administrative metadata in the store and the ETag of its object. Raises DatasetMissing."""
+    """Return the administrative metadata in the store and the ETag of its object.
+
+    Raises DatasetMissing, InvalidAdminMetadata.
+    """
+    key = layout.admin_metadata_key
     try:
-        stored = await store.get(layout.admin_metadata_key, max_bytes=MAX_ADMIN_METADATA_BYTES)
+        stored = await store.get(key, max_bytes=MAX_ADMIN_METADATA_BYTES)
     except NotFound as error:
-        raise DatasetMissing(
-            f"there is no {layout.admin_metadata_key!r} in bucket {store.bucket!r}"
-        ) from error
+        raise DatasetMissing(f"there is no {key!r} in bucket {store.bucket!r}") from error
+    except RequestRefused as error:
+        if error.code != "EntityTooLarge":
+            raise
+        raise InvalidAdminMetadata(f"{key!r} is larger than {MAX_ADMIN_METADATA_BYTES} bytes") from error
     return parse_admin_metadata(stored.body, stored.info.metadata, uuid=layout.uuid), stored.info.etag
 
 
@@ -152,10 +160,10 @@ def check_items(layout: DatasetLayout, objects: Iterable[ListedObject], manifest
     items = list_items(layout, objects)
     missing = [item.relpath for identifier, item in manifest.items.items() if identifier not in items]
     if missing:
-        raise ItemMissing(f"not under {layout.data_prefix!r}: {_name(missing)}")
+        raise ItemMissing(f"not under {layout.data_prefix!r}: {name_few(missing)}")
     extra = [listed.key for identifier, listed in items.items() if identifier not in manifest.items]
     if extra:
-        raise ContentDiffers(f"not in the manifest: {_name(extra)}")
+        raise ContentDiffers(f"not in the manifest: {name_few(extra)}")
     unequal = [
         item.relpath
         for identifier, item in manifest.items.items()
@@ -163,7 +171,7 @@ def check_items(layout: DatasetLayout, objects: Iterable[ListedObject], manifest
     ]
     if unequal:
         raise ContentDiffers(
-            f"other sizes under {layout.data_prefix!r} than in the manifest: {_name(unequal)}"
+            f"other sizes under {layout.data_prefix!r} than in the manifest: {name_few(unequal)}"
         )
 
 
@@ -178,14 +186,22 @@ async def _frozen_manifest(store: Store, layout: DatasetLayout, manifest: Manife
 async def _put_manifest(
     store: Store, layout: DatasetLayout, body: bytes, present: ListedObject | None
 ) -> ObjectInfo | ListedObject:
-    """Write manifest.json over what the first look saw; somebody else's newer one is never overwritten."""
+    """Write manifest.json over what the first look saw.
+
+    Somebody else's newer one is never overwritten; one with the same bytes is as good as ours.
+    """
+    key = layout.manifest_key
     if present is not None and present.etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
         return present
     condition = IF_ABSENT if present is None else if_match(present.etag)
     try:
-        return await store.put(layout.manifest_key, body, precondition=condition)
+        return await store.put(key, body, precondition=condition)
     except PreconditionFailed as error:
-        raise WrittenWhileFreezing(f"somebody else wrote {layout.manifest_key!r}") from error
+        with suppress(NotFound, RequestRefused):
+            stored = await store.get(key, max_bytes=len(body))
+            if stored.body == body:
+                return stored.info
+        raise WrittenWhileFreezing(f"somebody else wrote {key!r}") from error
 
 
 def _check_unchanged(layout: DatasetLayout, prepared: Prepared, now: Mapping[str, ListedObject]) -> None:
@@ -200,7 +216,7 @@ def _check_unchanged(layout: DatasetLayout, prepared: Prepared, now: Mapping[str
         if there is None or (there.etag, there.size_bytes) != (own.etag, own.size_bytes):
             changed.add(key)
     if changed:
-        raise WrittenWhileFreezing(f"changed while the dataset was frozen: {_name(sorted(changed))}")
+        raise WrittenWhileFreezing(f"changed while the dataset was frozen: {name_few(sorted(changed))}")
 
 
 async def _is_flipped(store: Store, layout: DatasetLayout, body: bytes, error: StorageError) -> bool:
@@ -220,9 +236,3 @@ async def _is_flipped(store: Store, layout: DatasetLayout, body: bytes, error: S
     if isinstance(error, PreconditionFailed):
         raise WrittenWhileFreezing(f"somebody else wrote {layout.admin_metadata_key!r}") from error
     return False
-
-
-def _name(texts: list[str]) -> str:
-    """Name up to five of them, with the count of all."""
-    shown = ", ".join(repr(text[:120]) for text in texts[:_NAMED])
-    return shown if len(texts) <= _NAMED else f"{shown} and {len(texts) - _NAMED} more"

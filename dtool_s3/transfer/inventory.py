@@ -11,7 +11,6 @@ from packaging.version import InvalidVersion, Version
 
 from dtool_s3 import freezing
 from dtool_s3.documents import (
-    MAX_ADMIN_METADATA_BYTES,
     MAX_MANIFEST_BYTES,
     MAX_STRUCTURE_BYTES,
     AdminMetadata,
@@ -22,7 +21,6 @@ from dtool_s3.documents import (
 from dtool_s3.errors import (
     DatasetMissing,
     DtoolS3Error,
-    InvalidAdminMetadata,
     InvalidManifest,
     NotFound,
     RequestRefused,
@@ -89,11 +87,8 @@ async def list_dataset(store: Store, layout: DatasetLayout) -> DatasetListing:
 
 async def read_admin_metadata(store: Store, layout: DatasetLayout) -> AdminMetadata | None:
     """Read the administrative metadata; None where there is none. Raises InvalidAdminMetadata."""
-    key = layout.admin_metadata_key
-    refusal = InvalidAdminMetadata(f"{key!r} is larger than {MAX_ADMIN_METADATA_BYTES} bytes")
     try:
-        with refusing_large(refusal):
-            admin, _ = await freezing.read_admin_metadata(store, layout)
+        admin, _ = await freezing.read_admin_metadata(store, layout)
     except DatasetMissing:
         return None
     return admin

@@ -5,34 +5,18 @@ fails is aborted. An item that is not, a moment later, what it was just proven t
 writing. Source: S3 CopyObject, CreateMultipartUpload; rule 13 of the API design for evidence.
 """
 
-import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dtool_s3.documents import ManifestItem
-from dtool_s3.errors import (
-    AccessDenied,
-    BadDigest,
-    ItemMissing,
-    NotFound,
-    NotSupported,
-    PreconditionFailed,
-    RequestRefused,
-    SourceDamaged,
-    StorageError,
-    WrittenWhileFreezing,
-)
+from dtool_s3.errors import AccessDenied, BadDigest, NotSupported
 from dtool_s3.layout import DatasetLayout, item_metadata
 from dtool_s3.store.protocol import ListedObject, ObjectInfo, Part, Store, Upload
+from dtool_s3.transfer.budget import ByteBudget
+from dtool_s3.transfer.item_errors import damaged, reading_source, writing_target, written_meanwhile
+from dtool_s3.transfer.multipart import GRACE_SECONDS, copy_in_parts, put_in_parts, upload_in_parts
+from dtool_s3.transfer.parts import S3_LIMITS, PartLimits, PartRange, cut_evenly, plan_copy_parts
 from dtool_s3.transfer.plan import Evidence, ItemPlan, Step, listed_evidence
-
-CHUNK_BYTES = 16 * 1024 * 1024
-#: Streamed items above this size take turns, so that the bytes in memory stay below 256 MB: a buffer that
-#: fills and a part under way for each of them.
-TURN_BYTES = 1024 * 1024
-_TURNS = 7
+from dtool_s3.transfer.ranges import hash_bytes, hash_listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +41,11 @@ class ItemMover:
     layout: DatasetLayout
     keeps_headers: bool
     must_stream: bool
-    #: Streamed items above this size are moved in parts of it.
-    chunk_bytes: int = CHUNK_BYTES
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_TURNS))
+    limits: PartLimits = S3_LIMITS
+    grace_seconds: float = GRACE_SECONDS
+    budget: ByteBudget = field(default_factory=ByteBudget)
+    #: Whether a multipart upload was started.
+    has_uploaded: bool = False
 
     async def place(self, plan: ItemPlan) -> PlacedItem:
         """Bring one item into place and prove it.
@@ -69,14 +55,9 @@ class ItemMover:
         """
         match plan.step:
             case Step.KEEP:
-                return await self._prove(plan, etag=None)
+                return await self._prove(plan, etag=None, is_moved=False)
             case Step.PROVE:
-                with _writing_target(plan.item):
-                    found = await read_md5(self.target, self._key(plan))
-                if found.md5 != plan.item.hash:
-                    return await self._move(plan)
-                info = await self._with_right_headers(plan, etag=found.etag)
-                return PlacedItem(Evidence.READ, info.etag, is_moved=False)
+                return await self._prove_by_reading(plan)
             case Step.COPY | Step.STREAM:
                 return await self._move(plan)
 
@@ -86,194 +67,145 @@ class ItemMover:
     async def _move(self, plan: ItemPlan) -> PlacedItem:
         if self.must_stream:
             return await self._stream(plan)
-        wanted = None if self.keeps_headers else item_metadata(plan.item.relpath, plan.item.hash)
+        wanted = item_metadata(plan.item.relpath, plan.item.hash)
         try:
-            with _reading_source(plan.item):
-                etag = await self.target.copy(
-                    self.source.bucket, plan.source, self._key(plan), metadata=wanted
+            with reading_source(plan.item):
+                etag = await self._copy(
+                    self.source, plan.source, self._key(plan), wanted, replaces=not self.keeps_headers
                 )
         except (AccessDenied, NotSupported):
             self.must_stream = True
             return await self._stream(plan)
-        return await self._prove(plan, etag=etag)
+        return await self._prove(plan, etag=etag, is_moved=True)
 
-    async def _prove(self, plan: ItemPlan, *, etag: str | None) -> PlacedItem:
+    async def _copy(
+        self, origin: Store, source: ListedObject, key: str, metadata: Mapping[str, str], *, replaces: bool
+    ) -> str | None:
+        """Copy on the server; return the new ETag where it is told.
+
+        `metadata` is written where the source's shall be replaced, and where the object is made of parts,
+        which have none.
+        """
+        if source.size_bytes <= self.limits.single_copy_bytes:
+            return await self.target.copy(origin.bucket, source, key, metadata=metadata if replaces else None)
+        boundaries = await origin.part_sizes(source.key) if "-" in source.etag else ()
+        ranges = plan_copy_parts(source.size_bytes, boundaries, limits=self.limits)
+
+        self.has_uploaded = True
+
+        async def copy_parts(upload: Upload) -> Sequence[Part]:
+            return await copy_in_parts(
+                self.target, upload, origin.bucket, source, ranges, grace_seconds=self.grace_seconds
+            )
+
+        return await upload_in_parts(self.target, key, metadata, copy_parts, grace_seconds=self.grace_seconds)
+
+    async def _prove(self, plan: ItemPlan, *, etag: str | None, is_moved: bool) -> PlacedItem:
         """Find evidence for an item in place, reading it where its ETag does not tell.
 
-        `etag` is what a server-side copy just gave; None: the item was there before.
+        `etag` is what the item must have, None: any, because it was there before or the copy did not tell.
         """
-        info = await self._with_right_headers(plan, etag=etag)
+        info = await self._with_right_headers(plan, await self._head(plan, etag=etag))
         source = None if self.must_stream else plan.source
         evidence = listed_evidence(plan.item, _as_listed(info), source=source)
         if evidence is None:
             await self._check_bytes(plan, info)
             evidence = Evidence.READ
-        return PlacedItem(evidence, info.etag, is_moved=etag is not None)
+        return PlacedItem(evidence, info.etag, is_moved)
+
+    async def _prove_by_reading(self, plan: ItemPlan) -> PlacedItem:
+        """Read what is there; only if it is not the item, move that."""
+        info = await self._head(plan, etag=None)
+        if await self._read_target(plan, info) != plan.item.hash:
+            return await self._move(plan)
+        info = await self._with_right_headers(plan, info)
+        return PlacedItem(Evidence.READ, info.etag, is_moved=False)
 
     async def _check_bytes(self, plan: ItemPlan, info: ObjectInfo) -> None:
-        with _writing_target(plan.item):
-            stored = await read_md5(self.target, info.key)
-        if stored.etag != info.etag:
-            raise _written(plan.item)
-        if stored.md5 == plan.item.hash:
+        if await self._read_target(plan, info) == plan.item.hash:
             return
-        with _reading_source(plan.item):
-            found = await read_md5(self.source, plan.source.key)
-        if found.md5 != plan.item.hash:
-            raise _damaged(plan.item, found.md5)
+        with reading_source(plan.item):
+            found = await hash_listed(self.source, plan.source, budget=self.budget, limits=self.limits)
+        if found != plan.item.hash:
+            raise damaged(plan.item, found)
         raise BadDigest(f"{info.key!r} in bucket {self.target.bucket!r} does not hold what was copied to it")
 
-    async def _with_right_headers(self, plan: ItemPlan, *, etag: str | None) -> ObjectInfo:
-        """HEAD the item; where handle or checksum are wrong, write them anew by a copy onto itself.
+    async def _read_target(self, plan: ItemPlan, info: ObjectInfo) -> str:
+        with writing_target(plan.item):
+            return await hash_listed(self.target, _as_listed(info), budget=self.budget, limits=self.limits)
 
-        `etag` is the one that it must still have; None: any.
-        """
-        key, wanted = self._key(plan), item_metadata(plan.item.relpath, plan.item.hash)
-        with _writing_target(plan.item):
-            info = await self.target.head(key)
-            if etag not in {None, info.etag}:
-                raise _written(plan.item)
-            if _has_metadata(info, wanted):
-                return info
-            etag = await self.target.copy(self.target.bucket, _as_listed(info), key, metadata=wanted)
-            info = await self.target.head(key)
-        if info.etag != etag:
-            raise _written(plan.item)
+    async def _head(self, plan: ItemPlan, *, etag: str | None) -> ObjectInfo:
+        with writing_target(plan.item):
+            info = await self.target.head(self._key(plan))
+        if etag not in {None, info.etag}:
+            raise written_meanwhile(plan.item)
+        return info
+
+    async def _with_right_headers(self, plan: ItemPlan, info: ObjectInfo) -> ObjectInfo:
+        """Where handle or checksum are wrong, write them anew by a copy of the item onto itself."""
+        wanted = item_metadata(plan.item.relpath, plan.item.hash)
+        if _has_metadata(info, wanted):
+            return info
+        with writing_target(plan.item):
+            etag = await self._copy(self.target, _as_listed(info), info.key, wanted, replaces=True)
+        info = await self._head(plan, etag=etag)
         if not _has_metadata(info, wanted):
-            raise BadDigest(f"{key!r} in bucket {self.target.bucket!r} loses its handle and checksum headers")
+            place = f"{info.key!r} in bucket {self.target.bucket!r}"
+            raise BadDigest(f"{place} loses its handle and checksum headers")
         return info
 
     async def _stream(self, plan: ItemPlan) -> PlacedItem:
         """Move an item through this process: what is hashed is what is written."""
-        is_one_part = plan.item.size_bytes <= self.chunk_bytes
-        async with self._turns if plan.item.size_bytes > TURN_BYTES else nullcontext():
-            etag = await (self._stream_whole(plan) if is_one_part else self._stream_parts(plan))
-        info = await self._with_right_headers(plan, etag=etag)
+        if plan.item.size_bytes <= self.limits.chunk_bytes:
+            async with self.budget.take(plan.item.size_bytes):
+                etag = await self._stream_whole(plan)
+        else:
+            etag = await self._stream_parts(plan)
+        info = await self._with_right_headers(plan, await self._head(plan, etag=etag))
         evidence = Evidence.ETAG_MD5 if info.etag == plan.item.hash else Evidence.READ
         return PlacedItem(evidence, info.etag, is_moved=True)
 
     async def _stream_whole(self, plan: ItemPlan) -> str:
-        with _reading_source(plan.item):
+        with reading_source(plan.item):
             stored = await self.source.get(plan.source.key, max_bytes=plan.item.size_bytes)
-        found = hashlib.md5(stored.body, usedforsecurity=False).hexdigest()
+        found = await hash_bytes(stored.body)
         if found != plan.item.hash:
-            raise _damaged(plan.item, found)
+            raise damaged(plan.item, found)
         metadata = item_metadata(plan.item.relpath, plan.item.hash)
         return (await self.target.put(self._key(plan), stored.body, metadata=metadata)).etag
 
     async def _stream_parts(self, plan: ItemPlan) -> str:
-        key, upload = self._key(plan), None
-        try:
-            upload = await self.target.start_upload(key, item_metadata(plan.item.relpath, plan.item.hash))
-            with _reading_source(plan.item):
-                parts = await self._put_parts(plan, upload)
-            with _writing_target(plan.item):
-                return await self.target.complete_upload(upload, parts)
-        except BaseException:
-            # what ended the upload matters more than what giving it up may raise; a later run tries again
-            with suppress(StorageError):
-                await self._give_up(key, upload)
-            raise
+        item, source = plan.item, plan.source
+        ranges = cut_evenly(item.size_bytes, self.limits.chunk_bytes, limits=self.limits)
 
-    async def _put_parts(self, plan: ItemPlan, upload: Upload) -> list[Part]:
-        digest = hashlib.md5(usedforsecurity=False)
-        parts: list[Part] = []
-        async with self.source.stream(plan.source.key) as stream:
-            if stream.info.size_bytes != plan.item.size_bytes:
-                raise SourceDamaged(
-                    f"item {plan.item.relpath[:80]!r} of the source has {stream.info.size_bytes} bytes, "
-                    f"its manifest says {plan.item.size_bytes}"
+        async def read(part: PartRange) -> bytes:
+            with reading_source(item):
+                return await self.source.get_range(
+                    source.key, part.first_byte, part.size_bytes, etag=source.etag
                 )
-            async for chunk in _in_chunks(stream.chunks, self.chunk_bytes):
-                digest.update(chunk)
-                with _writing_target(plan.item):
-                    parts.append(await self.target.put_part(upload, len(parts) + 1, chunk))
-        if digest.hexdigest() != plan.item.hash:
-            raise _damaged(plan.item, digest.hexdigest())
-        return parts
 
-    async def _give_up(self, key: str, upload: Upload | None) -> None:
-        """Abort an upload; all of the item's where the answer that would name it did not come."""
-        if upload is None:
-            await abort_uploads(self.target, key)
-        else:
-            await self.target.abort_upload(upload)
+        async def put_parts(upload: Upload) -> Sequence[Part]:
+            found, parts = await put_in_parts(
+                self.target, upload, ranges, read, budget=self.budget, grace_seconds=self.grace_seconds
+            )
+            if found != item.hash:
+                raise damaged(item, found)
+            return parts
 
-
-async def abort_uploads(store: Store, prefix: str) -> None:
-    """Abort the unfinished uploads of keys that start with `prefix`."""
-    for upload in await store.list_uploads(prefix):
-        await store.abort_upload(upload)
+        self.has_uploaded = True
+        with writing_target(item):
+            return await upload_in_parts(
+                self.target,
+                self._key(plan),
+                item_metadata(item.relpath, item.hash),
+                put_parts,
+                grace_seconds=self.grace_seconds,
+            )
 
 
-@dataclass(frozen=True, slots=True)
-class ReadObject:
-    """The MD5 of all bytes of an object, as hex digits, and the ETag that it had when it was read."""
-
-    md5: str
-    etag: str
-
-
-async def read_md5(store: Store, key: str) -> ReadObject:
-    """Read every byte of `key`. Raises what the store raises."""
-    digest = hashlib.md5(usedforsecurity=False)
-    async with store.stream(key) as stream:
-        async for chunk in stream.chunks:
-            digest.update(chunk)
-    return ReadObject(digest.hexdigest(), stream.info.etag)
-
-
-async def _in_chunks(pieces: AsyncIterator[bytes], chunk_bytes: int) -> AsyncIterator[bytes]:
-    """Gather pieces into chunks of one size; only the last is smaller."""
-    buffer = bytearray()
-    async for piece in pieces:
-        buffer += piece
-        while len(buffer) >= chunk_bytes:
-            yield bytes(buffer[:chunk_bytes])
-            del buffer[:chunk_bytes]
-    if buffer:
-        yield bytes(buffer)
-
-
-@contextmanager
-def _reading_source(item: ManifestItem) -> Iterator[None]:
-    """Say what it means for the source when an object vanishes or changes between listing and reading."""
-    try:
-        yield
-    except NotFound as error:
-        raise ItemMissing(f"item {item.relpath[:80]!r} vanished from the source during the copy") from error
-    except PreconditionFailed as error:
-        raise SourceDamaged(f"item {item.relpath[:80]!r} of the source changed during the copy") from error
-    except RequestRefused as error:
-        if error.code != "EntityTooLarge":
-            raise
-        raise SourceDamaged(
-            f"item {item.relpath[:80]!r} of the source has more bytes than its manifest says"
-        ) from error
-
-
-@contextmanager
-def _writing_target(item: ManifestItem) -> Iterator[None]:
-    """Say what it means for the target when an object or upload vanishes or changes under our hands."""
-    try:
-        yield
-    except (NotFound, PreconditionFailed) as error:
-        raise _written(item) from error
-
-
-def _has_metadata(info: ObjectInfo, wanted: dict[str, str]) -> bool:
+def _has_metadata(info: ObjectInfo, wanted: Mapping[str, str]) -> bool:
     return all(info.metadata.get(name) == value for name, value in wanted.items())
 
 
 def _as_listed(info: ObjectInfo) -> ListedObject:
     return ListedObject(info.key, info.size_bytes, info.etag, info.last_modified)
-
-
-def _damaged(item: ManifestItem, found: str) -> SourceDamaged:
-    return SourceDamaged(
-        f"item {item.relpath[:80]!r} of the source has MD5 {found}, its manifest says {item.hash}"
-    )
-
-
-def _written(item: ManifestItem) -> WrittenWhileFreezing:
-    return WrittenWhileFreezing(f"item {item.relpath[:80]!r} was changed in the target during the copy")

@@ -18,15 +18,13 @@ from dtool_s3.errors import (
     SourceDamaged,
     UnsafePath,
 )
+from dtool_s3.naming import name_few
 from dtool_s3.store.protocol import ListedObject
 from dtool_s3.transfer.inventory import DatasetListing, SourceInventory, TargetInventory
-
-MAX_SINGLE_COPY_BYTES = 5 * 1024**3
 
 _MD5_FORM = re.compile(r"[0-9a-f]{32}")
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _UNSAFE_SEGMENTS = frozenset({"", ".", ".."})
-_NAMES_SHOWN = 5
 
 
 class Evidence(StrEnum):
@@ -79,7 +77,7 @@ def plan_copy(source: SourceInventory, target: TargetInventory, *, server_side: 
     check_source_items(source.manifest, source.listing.items)
     check_document_names(source.listing.documents)
     check_nothing_extra(source.manifest, target.listing.items, place=target.layout.root)
-    check_no_extra_documents(source.listing, target.listing, place=target.layout.root)
+    check_no_extra_documents(source.listing.documents, target.listing, place=target.layout.root)
     return CopyPlan(
         tuple(
             plan_item(
@@ -95,29 +93,26 @@ def plan_copy(source: SourceInventory, target: TargetInventory, *, server_side: 
 
 
 def check_source_items(manifest: Manifest, items: Mapping[str, ListedObject]) -> None:
-    """Raise ItemMissing, SourceDamaged, ItemArchived or NotSupported, naming the items."""
+    """Raise ItemMissing, SourceDamaged or ItemArchived, naming the items."""
     missing = [item.relpath for i, item in manifest.items.items() if i not in items]
     if missing:
-        raise ItemMissing(f"{len(missing)} items of the manifest are not in the source: {_shown(missing)}")
+        raise ItemMissing(f"{len(missing)} items of the manifest are not in the source: {name_few(missing)}")
     present = [(item, items[i]) for i, item in manifest.items.items()]
     resized = [item.relpath for item, stored in present if item.size_bytes != stored.size_bytes]
     if resized:
         raise SourceDamaged(
-            f"{len(resized)} items differ in size from the source's manifest: {_shown(resized)}"
+            f"{len(resized)} items differ in size from the source's manifest: {name_few(resized)}"
         )
     archived = [item.relpath for item, stored in present if stored.storage_class in _ARCHIVED]
     if archived:
-        raise ItemArchived(f"{len(archived)} items must be restored from archive first: {_shown(archived)}")
-    too_large = [item.relpath for item, stored in present if stored.size_bytes > MAX_SINGLE_COPY_BYTES]
-    if too_large:
-        raise NotSupported(f"items above 5 GiB are not copied by this version: {_shown(too_large)}")
+        raise ItemArchived(f"{len(archived)} items must be restored from archive first: {name_few(archived)}")
 
 
 def check_nothing_extra(manifest: Manifest, items: Mapping[str, ListedObject], *, place: str) -> None:
     """Raise ContentDiffers, naming keys under `data/` that are no item of the manifest."""
     extra = sorted(items.keys() - manifest.items.keys())
     if extra:
-        raise ContentDiffers(f"{place}data/ holds {len(extra)} keys that are no items: {_shown(extra)}")
+        raise ContentDiffers(f"{place}data/ holds {len(extra)} keys that are no items: {name_few(extra)}")
 
 
 def check_document_names(names: Iterable[str]) -> None:
@@ -128,17 +123,17 @@ def check_document_names(names: Iterable[str]) -> None:
     """
     unsafe = sorted(name for name in names if not _UNSAFE_SEGMENTS.isdisjoint(name.split("/")))
     if unsafe:
-        raise UnsafePath(f"tags, overlays or annotations of the source leave the dataset: {_shown(unsafe)}")
+        raise UnsafePath(f"tags, overlays or annotations of the source leave the dataset: {name_few(unsafe)}")
 
 
-def check_no_extra_documents(source: DatasetListing, target: DatasetListing, *, place: str) -> None:
-    """Raise ContentDiffers, naming tags, overlays and annotations that the source does not have.
+def check_no_extra_documents(expected: Iterable[str], target: DatasetListing, *, place: str) -> None:
+    """Raise ContentDiffers, naming tags, overlays and annotations that are not `expected`.
 
     A README where the source has none is no difference: upstream cannot work without one.
     """
-    extra = sorted(target.documents.keys() - source.documents.keys() - {"README.yml"})
+    extra = sorted(target.documents.keys() - set(expected) - {"README.yml"})
     if extra:
-        raise ContentDiffers(f"{place} holds what the source does not: {_shown(extra)}")
+        raise ContentDiffers(f"{place} holds what the source does not: {name_few(extra)}")
 
 
 def plan_item(
@@ -176,9 +171,3 @@ def listed_evidence(
     if source is not None and target.etag == source.etag and not is_suspicious(item, target):
         return Evidence.SAME_AS_SOURCE
     return None
-
-
-def _shown(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _NAMES_SHOWN} more" if len(listed) > _NAMES_SHOWN else ""
-    return ", ".join(repr(name[:80]) for name in listed[:_NAMES_SHOWN]) + more

@@ -24,7 +24,7 @@ from dtool_s3.errors import (
 )
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.protocol import ListedObject, Store, StoredObject, if_match
-from dtool_s3.transfer.items import abort_uploads
+from dtool_s3.transfer.multipart import abort_uploads
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 
 #: How often something is looked at again that others change while it is removed.

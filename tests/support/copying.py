@@ -8,6 +8,7 @@ from dtool_s3.layout import DatasetLayout, item_identifier
 from dtool_s3.store.faults import Request
 from dtool_s3.store.memory import MemoryServer, MemoryStore
 from dtool_s3.transfer.engine import CopyRequest, CopyResult, copy_dataset
+from dtool_s3.transfer.parts import PartLimits
 from dtool_s3.transfer.progress import ProgressSink, no_progress
 from tests.support.datasets import DatasetFixture, write_dataset
 
@@ -46,8 +47,17 @@ class CopyScene:
         return self.origin.item_key(item_identifier(relpath))
 
     async def copy(self, *, on_progress: ProgressSink = no_progress, **changes: Any) -> CopyResult:
-        """Copy the dataset; `changes` are fields of the request."""
-        request = CopyRequest(self.dataset.uuid, self.dataset.prefix, TARGET_PREFIX)
+        """Copy the dataset; `changes` are fields of the request or, for sizes, of its limits."""
+        sizes = {name: changes.pop(name) for name in list(changes) if name in PartLimits.__slots__}
+        limits = PartLimits(**{"min_part_bytes": 1, **sizes})
+        request = CopyRequest(
+            self.dataset.uuid,
+            self.dataset.prefix,
+            TARGET_PREFIX,
+            limits=limits,
+            grace_seconds=0.01,
+            pause_seconds=0.0,
+        )
         return await copy_dataset(
             self.source, self.target, replace(request, **changes), on_progress=on_progress
         )
