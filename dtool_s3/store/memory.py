@@ -1,43 +1,30 @@
 """An S3 service in memory, with the semantics of the Store protocol and with faults; for tests.
 
 Owns the objects of its buckets. Nothing leaves the process. `MemoryServer` plays the endpoint and is also
-the test's direct hand on the content (`write`, `read`, `keys`: no fault, no request); `MemoryStore` is
-one bucket seen with one identity.
+the test's direct hand on the content (`write`, `read`, `keys`: no fault, no request); `MemoryStore`, in its
+own module, is one bucket seen with one identity.
 """
 
 import asyncio
+import base64
 import itertools
+import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar, final
 
-from dtool_s3.errors import (
-    AccessDenied,
-    BucketNotFound,
-    CredentialsRejected,
-    NotSupported,
-    PreconditionFailed,
-)
+from dtool_s3.errors import AccessDenied, BadDigest, BucketNotFound, CredentialsRejected
 from dtool_s3.store.faults import Fault, Request
-from dtool_s3.store.memory_bucket import Held, MemoryBucket, plain_etag
-from dtool_s3.store.protocol import (
-    ALWAYS,
-    NO_METADATA,
-    ByteStream,
-    ListedObject,
-    Listing,
-    ObjectInfo,
-    Part,
-    Precondition,
-    StoredObject,
-    Upload,
-)
+from dtool_s3.store.memory_bucket import Held, MemoryBucket, encrypted_etag, plain_etag
+from dtool_s3.store.memory_store import MemoryStore
+from dtool_s3.store.memory_url import lowered, parse_url
+from dtool_s3.store.protocol import NO_METADATA, Body, ObjectInfo, StoredObject
 
-CHUNK_BYTES = 1024 * 1024
-PAGE_ENTRIES = 1000
+__all__ = ["MemoryServer", "MemoryStore", "Rule"]
+
 MAX_COPY_BYTES = 5 * 1024**3
+_METADATA = "x-amz-meta-"
 
 #: (identity, operation, bucket, key) -> may it?
 Rule = Callable[[str | None, str, str, str], bool]
@@ -53,7 +40,9 @@ class MemoryServer:
     `clock` gives the time of a write; the server makes times strictly increasing. `allows` decides what an
     identity may do (a copy is asked as `get` of its source and `copy` of its target); identities in
     `rejected_identities` get CredentialsRejected. `honours_preconditions=False` plays a store that ignores
-    If-Match and If-None-Match, `copies_as_plain` one (as AWS) whose copies get the MD5 as ETag.
+    If-Match and If-None-Match, `copies_as_plain` one (as AWS) whose copies get the MD5 as ETag. Others are
+    played by setting `encrypts` (ETags are no MD5s, and new at each write), `tells_part_sizes`, `has_acls`
+    and `max_copy_bytes`.
     """
 
     def __init__(
@@ -70,7 +59,11 @@ class MemoryServer:
         self.allows = allows
         self.rejected_identities: set[str | None] = set()
         self.copies_as_plain = copies_as_plain
+        self.encrypts = False
+        self.tells_part_sizes = True
+        self.has_acls = True
         self.max_copy_bytes = MAX_COPY_BYTES
+        self.url_secret = secrets.token_bytes(16)
         self._honours_preconditions = honours_preconditions
         self._clock = clock
         self._last = datetime.min.replace(tzinfo=UTC)
@@ -90,6 +83,10 @@ class MemoryServer:
         """Return `bucket` as `identity` sees it; the bucket need not exist."""
         return MemoryStore(self, bucket, identity)
 
+    def etag(self, body: Body) -> str:
+        """Return the ETag that a body gets when it is written in one piece."""
+        return encrypted_etag(body) if self.encrypts else plain_etag(body)
+
     def write(
         self,
         bucket: str,
@@ -100,7 +97,7 @@ class MemoryServer:
         storage_class: str = "STANDARD",
     ) -> ObjectInfo:
         """Put an object behind everybody's back."""
-        held = Held(body, plain_etag(body), self.now(), metadata, storage_class)
+        held = Held(body, self.etag(body), self.now(), metadata, storage_class)
         return self.find_bucket(bucket).write(key, held).info(key)
 
     def read(self, bucket: str, key: str) -> StoredObject:
@@ -128,8 +125,40 @@ class MemoryServer:
         except KeyError:
             raise BucketNotFound(f"bucket {name!r} does not exist", code="NoSuchBucket") from None
 
+    def receive(
+        self, method: str, url: str, *, headers: Mapping[str, str] = NO_METADATA, body: bytes = b""
+    ) -> bytes:
+        """Answer a GET or PUT of a URL that comes with no credentials; headers are those of HTTP.
+
+        Raises AccessDenied (not public, expired, a signature for something else), NotFound, BadDigest,
+        BucketUnreachable for another server's URL.
+        """
+        address = parse_url(url, self.endpoint_url, self.url_secret)
+        content, grant, given = self.find_bucket(address.bucket), address.grant, lowered(headers)
+        if grant is None:
+            held = content.objects.get(address.key)
+            if method != "GET" or held is None or not held.is_public:
+                raise AccessDenied(f"{method} of {address.bucket}/{address.key}", code="AccessDenied")
+            return held.body
+        metadata = {name for name in given if name.startswith(_METADATA)}
+        has_signed = all(given.get(name) == value for name, value in grant.headers.items())
+        is_as_signed = has_signed and metadata <= set(grant.headers)
+        if method != grant.method or self._clock() >= grant.expires or not is_as_signed:
+            raise AccessDenied(f"{method} of {address.bucket}/{address.key}", code="AccessDenied")
+        request = Request(method.lower(), address.bucket, address.key)
+        self.check_allowed(grant.identity, request)
+        if method == "GET":
+            return content.find_readable(address.key).body
+        if given.get("content-md5") not in {None, _content_md5(body)}:
+            raise BadDigest(f"{address.bucket}/{address.key} has another MD5", code="BadDigest")
+        kept = {name.removeprefix(_METADATA): given[name] for name in metadata}
+        self.write(address.bucket, address.key, body, metadata=kept)
+        return b""
+
     def check_allowed(self, identity: str | None, request: Request) -> None:
-        """Raise CredentialsRejected or AccessDenied where the identity may not."""
+        """Raise CredentialsRejected or AccessDenied where the identity may not; a stranger has none."""
+        if request.operation == "fetch_unsigned":
+            return
         if identity in self.rejected_identities:
             raise CredentialsRejected(f"identity {identity!r} is unknown", code="InvalidAccessKeyId")
         if self.allows and not self.allows(identity, request.operation, request.bucket, request.key):
@@ -153,147 +182,6 @@ class MemoryServer:
         return result, [fault for fault in hit if fault.after_effect]
 
 
-@final
-class MemoryStore:
-    """One bucket of a MemoryServer; implements `dtool_s3.store.protocol.Store`."""
-
-    def __init__(self, server: MemoryServer, bucket: str, identity: str | None) -> None:
-        self._server = server
-        self._bucket = bucket
-        self._identity = identity
-
-    @property
-    def bucket(self) -> str:
-        """Name of the bucket."""
-        return self._bucket
-
-    @property
-    def endpoint_url(self) -> str:
-        """Endpoint; equal for all stores of one server."""
-        return self._server.endpoint_url
-
-    async def _run(
-        self, operation: str, key: str, effect: Callable[[MemoryBucket], _T]
-    ) -> tuple[_T, Sequence[Fault]]:
-        request = Request(operation, self._bucket, key)
-        server = self._server
-        return await server.run(self._identity, request, lambda: effect(server.find_bucket(self._bucket)))
-
-    async def _ask(self, operation: str, key: str, effect: Callable[[MemoryBucket], _T]) -> _T:
-        result, losing = await self._run(operation, key, effect)
-        for fault in losing:
-            fault.raise_error()
-        return result
-
-    async def check_bucket(self) -> None:
-        """See the protocol."""
-        await self._ask("check_bucket", "", lambda _: None)
-
-    async def head(self, key: str) -> ObjectInfo:
-        """See the protocol."""
-        return await self._ask("head", key, lambda content: content.find(key).info(key))
-
-    async def get(self, key: str, *, max_bytes: int) -> StoredObject:
-        """See the protocol."""
-
-        def effect(content: MemoryBucket) -> StoredObject:
-            held = content.find_readable(key, max_bytes)
-            return StoredObject(held.info(key), held.body)
-
-        return await self._ask("get", key, effect)
-
-    @asynccontextmanager
-    async def stream(self, key: str) -> AsyncIterator[ByteStream]:
-        """See the protocol; a fault with `after_effect` gives half of the bytes first."""
-        held, cutting = await self._run("stream", key, lambda content: content.find_readable(key))
-        yield ByteStream(held.info(key), _chunks(held.body, cutting))
-
-    async def put(
-        self,
-        key: str,
-        body: bytes,
-        *,
-        metadata: Mapping[str, str] = NO_METADATA,
-        precondition: Precondition = ALWAYS,
-    ) -> ObjectInfo:
-        """See the protocol."""
-
-        def effect(content: MemoryBucket) -> ObjectInfo:
-            content.check(key, precondition)
-            held = Held(bytes(body), plain_etag(body), self._server.now(), metadata)
-            return content.write(key, held).info(key)
-
-        return await self._ask("put", key, effect)
-
-    async def copy(
-        self,
-        source_bucket: str,
-        source: ListedObject,
-        key: str,
-        *,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str:
-        """See the protocol."""
-        server = self._server
-
-        def effect(content: MemoryBucket) -> str:
-            server.check_allowed(self._identity, Request("get", source_bucket, source.key))
-            held = server.find_bucket(source_bucket).find_readable(source.key)
-            if held.etag != source.etag:
-                message = f"{source_bucket}/{source.key} has another ETag"
-                raise PreconditionFailed(message, code="PreconditionFailed")
-            if source.size_bytes > server.max_copy_bytes:
-                raise NotSupported(f"{source_bucket}/{source.key} is too large to copy in one request")
-            etag = plain_etag(held.body) if server.copies_as_plain else held.etag
-            copied = held.metadata if metadata is None else metadata
-            return content.write(key, Held(held.body, etag, server.now(), copied)).etag
-
-        return await self._ask("copy", key, effect)
-
-    async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:
-        """See the protocol."""
-        await self._ask("delete", key, lambda content: content.delete(key, precondition))
-
-    async def list(self, prefix: str, *, delimiter: str = "", limit: int | None = None) -> Listing:
-        """See the protocol."""
-        listing = await self._ask("list", prefix, lambda content: content.list(prefix, delimiter, limit))
-        entries = len(listing.objects) + len(listing.common_prefixes)
-        further_pages = max(0, (entries - 1) // PAGE_ENTRIES)
-        self._server.requests.extend([Request("list", self._bucket, prefix)] * further_pages)
-        return listing
-
-    async def list_uploads(self, prefix: str) -> Sequence[Upload]:
-        """See the protocol."""
-        return await self._ask("list_uploads", prefix, lambda content: content.list_uploads(prefix))
-
-    async def start_upload(self, key: str, metadata: Mapping[str, str]) -> Upload:
-        """See the protocol."""
-        upload = Upload(key, f"upload-{next(_numbers)}")
-        return await self._ask("start_upload", key, lambda content: content.start(upload, metadata))
-
-    async def put_part(self, upload: Upload, number: int, body: bytes) -> Part:
-        """See the protocol; parts may be smaller than S3 allows."""
-        return await self._ask("put_part", upload.key, lambda content: content.put_part(upload, number, body))
-
-    async def complete_upload(self, upload: Upload, parts: Sequence[Part]) -> str:
-        """See the protocol."""
-        now = self._server.now()
-        held = await self._ask(
-            "complete_upload", upload.key, lambda content: content.complete(upload, parts, now)
-        )
-        return held.etag
-
-    async def abort_upload(self, upload: Upload) -> None:
-        """See the protocol."""
-        await self._ask(
-            "abort_upload", upload.key, lambda content: content.uploads.pop(upload.upload_id, None)
-        )
-
-
-async def _chunks(body: bytes, cutting: Sequence[Fault]) -> AsyncIterator[bytes]:
-    end = len(body) // 2 if cutting else len(body)
-    for start in range(0, end, CHUNK_BYTES):
-        await asyncio.sleep(0)
-        yield body[start : min(start + CHUNK_BYTES, end)]
-    for fault in cutting:
-        fault.raise_error()
+def _content_md5(body: bytes) -> str:
+    """Value of the Content-MD5 header."""
+    return base64.b64encode(bytes.fromhex(plain_etag(body))).decode("ascii")

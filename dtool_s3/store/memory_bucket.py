@@ -4,39 +4,58 @@ Owns keys, ETags, listing order and unfinished uploads. Knows nothing of faults,
 """
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
-from dtool_s3.errors import ItemArchived, NotFound, PreconditionFailed, RequestRefused
-from dtool_s3.store.protocol import NO_METADATA, ListedObject, Listing, ObjectInfo, Part, Precondition, Upload
+from dtool_s3.errors import BadDigest, ItemArchived, NotFound, PreconditionFailed, RequestRefused
+from dtool_s3.store.protocol import (
+    NO_METADATA,
+    Body,
+    ListedObject,
+    Listing,
+    ObjectInfo,
+    Part,
+    Precondition,
+    Upload,
+)
 
 MAX_KEY_BYTES = 1024
 MAX_METADATA_BYTES = 2048
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
-def plain_etag(body: bytes) -> str:
+_encrypted = itertools.count(1)
+
+
+def plain_etag(body: Body) -> str:
     """ETag of an object put in one piece: its MD5."""
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
-def multipart_etag(bodies: Sequence[bytes]) -> str:
+def encrypted_etag(body: Body) -> str:
+    """ETag of an encrypted object: 32 hex digits that are no MD5 of anything, others each time."""
+    return plain_etag(b"%d encrypted " % next(_encrypted) + bytes(body))
+
+
+def multipart_etag(part_etags: Sequence[str]) -> str:
     """ETag of an object put in parts: the MD5 of the parts' MD5s, a dash, their number."""
-    digests = b"".join(hashlib.md5(body, usedforsecurity=False).digest() for body in bodies)
-    return f"{plain_etag(digests)}-{len(bodies)}"
+    return f"{plain_etag(b''.join(bytes.fromhex(etag) for etag in part_etags))}-{len(part_etags)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One object as the server holds it."""
+    """One object as the server holds it; `part_sizes` of one put in one piece are empty."""
 
     body: bytes
     etag: str
     last_modified: datetime
     metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
     storage_class: str = "STANDARD"
+    part_sizes: Sequence[int] = ()
+    is_public: bool = False
 
     def info(self, key: str) -> ObjectInfo:
         """Return what HEAD shows."""
@@ -53,7 +72,8 @@ class UnfinishedUpload:
 
     upload: Upload
     metadata: Mapping[str, str]
-    parts: dict[int, bytes] = field(default_factory=dict)
+    parts: dict[int, tuple[bytes, str]] = field(default_factory=dict)
+    """Body and ETag of each part."""
 
 
 class MemoryBucket:
@@ -88,13 +108,25 @@ class MemoryBucket:
             raise RequestRefused(message, code="EntityTooLarge")
         return held
 
+    def find_range(self, key: str, first_byte: int, size_bytes: int, etag: str) -> bytes:
+        """Return bytes of an object that has `etag`. Raises what `find_readable` does, PreconditionFailed."""
+        held = self.find_readable(key)
+        if held.etag != etag:
+            raise PreconditionFailed(f"{self.name}/{key} has another ETag", code="PreconditionFailed")
+        if size_bytes < 1 or first_byte < 0 or first_byte + size_bytes > len(held.body):
+            message = f"{self.name}/{key} has no {size_bytes} bytes from {first_byte} on"
+            raise RequestRefused(message, code="InvalidRange")
+        return held.body[first_byte : first_byte + size_bytes]
+
+    def set_public(self, key: str, *, is_public: bool) -> None:
+        """Let everybody read an object, or nobody without keys. Raises NotFound."""
+        self.objects[key] = replace(self.find(key), is_public=is_public)
+
     def write(self, key: str, held: Held) -> Held:
         """Put an object, metadata names in lower case. Raises RequestRefused for what S3 would not store."""
         if not key or len(key.encode()) > MAX_KEY_BYTES:
             raise RequestRefused(f"a key of {len(key.encode())} bytes", code="KeyTooLongError")
-        stored = Held(
-            held.body, held.etag, held.last_modified, checked_metadata(held.metadata), held.storage_class
-        )
+        stored = replace(held, metadata=checked_metadata(held.metadata))
         self.objects[key] = stored
         return stored
 
@@ -136,10 +168,14 @@ class MemoryBucket:
         self.uploads[upload.upload_id] = UnfinishedUpload(upload, checked_metadata(metadata))
         return upload
 
-    def put_part(self, upload: Upload, number: int, body: bytes) -> Part:
-        """Hold one part. Raises NotFound."""
-        self.find_upload(upload).parts[number] = bytes(body)
-        return Part(number, plain_etag(body))
+    def put_part(self, upload: Upload, number: int, body: Body, etag: str, md5: bytes | None) -> Part:
+        """Hold one part. Raises NotFound, BadDigest."""
+        unfinished = self.find_upload(upload)
+        if md5 is not None and md5.hex() != plain_etag(body):
+            message = f"part {number} of {self.name}/{upload.key} has another MD5"
+            raise BadDigest(message, code="BadDigest")
+        unfinished.parts[number] = (bytes(body), etag)
+        return Part(number, etag)
 
     def find_upload(self, upload: Upload) -> UnfinishedUpload:
         """Return an unfinished upload. Raises NotFound."""
@@ -156,11 +192,17 @@ class MemoryBucket:
         if not numbers or numbers != sorted(set(numbers)):
             raise RequestRefused(f"parts of {self.name}/{upload.key}: {numbers}", code="InvalidPartOrder")
         for part in parts:
-            body = unfinished.parts.get(part.number)
-            if body is None or plain_etag(body) != part.etag:
+            _, etag = unfinished.parts.get(part.number, (b"", None))
+            if etag != part.etag:
                 raise RequestRefused(f"part {part.number} of {self.name}/{upload.key}", code="InvalidPart")
-        bodies = [unfinished.parts[number] for number in numbers]
-        held = Held(b"".join(bodies), multipart_etag(bodies), now, unfinished.metadata)
+        bodies = [unfinished.parts[number][0] for number in numbers]
+        held = Held(
+            b"".join(bodies),
+            multipart_etag([part.etag for part in parts]),
+            now,
+            unfinished.metadata,
+            part_sizes=tuple(map(len, bodies)),
+        )
         del self.uploads[upload.upload_id]
         return self.write(upload.key, held)
 
