@@ -3,6 +3,7 @@
 Reads one JSON document from standard input, writes one to standard output.
 """
 
+import functools
 import json
 import sys
 
@@ -48,6 +49,52 @@ def read(uri):
     }
 
 
+def states(uris):
+    """Tell of each place whether it is a dataset, and read everything of those that are."""
+    share_clients()
+    return [state(uri) for uri in uris]
+
+
+def state(uri):
+    """Read a place as `dtool` does: a frozen dataset, one being written, or (None) neither."""
+    try:
+        kind = dtoolcore._admin_metadata_from_uri(uri, None)["type"]
+    except dtoolcore.DtoolCoreTypeError:
+        return None
+    if kind == "protodataset":
+        proto = dtoolcore.ProtoDataSet.from_uri(uri)
+        return {"type": kind, "hashes": hashes(proto.generate_manifest())}
+    dataset = dtoolcore.DataSet.from_uri(uri)
+    return {
+        "type": kind,
+        "hashes": hashes(dataset._manifest),
+        "is_complete": sizes(dataset._manifest) == sizes(dataset.generate_manifest()),
+        "readme": dataset.get_readme_content(),
+        "tags": sorted(dataset.list_tags()),
+        "annotations": {name: dataset.get_annotation(name) for name in dataset.list_annotation_names()},
+        "overlays": {name: dataset.get_overlay(name) for name in dataset.list_overlay_names()},
+    }
+
+
+def hashes(manifest):
+    """Return {identifier: hash} of a manifest."""
+    return {i: item["hash"] for i, item in manifest["items"].items()}
+
+
+def sizes(manifest):
+    """Return {identifier: (hash, size)} of a manifest: what `dtool verify --full` compares."""
+    return {i: (item["hash"], item["size_in_bytes"]) for i, item in manifest["items"].items()}
+
+
+def share_clients():
+    """Let upstream's brokers of one bucket share their clients: making them costs 0.3 s, here per dataset."""
+    from dtool_s3.storagebroker import S3StorageBroker
+
+    if hasattr(S3StorageBroker, "_get_resource_and_client"):
+        make = S3StorageBroker._get_resource_and_client
+        S3StorageBroker._get_resource_and_client = staticmethod(functools.lru_cache(make))
+
+
 def change(uri, readme, tag, annotation):
     """Change what may be changed of a frozen dataset."""
     dataset = dtoolcore.DataSet.from_uri(uri)
@@ -73,7 +120,6 @@ def copy(source, target):
 
 if __name__ == "__main__":
     document = json.load(sys.stdin)
-    task = {"write": write, "read": read, "change": change, "finish": finish, "copy": copy}[
-        document.pop("task")
-    ]
+    tasks = (write, read, states, change, finish, copy)
+    task = {each.__name__: each for each in tasks}[document.pop("task")]
     json.dump(task(**document), sys.stdout)

@@ -4,6 +4,7 @@ Owns the operations, their old states, and the judgement of what a harmed one le
 `Scene` gives a calm way to the bucket, for preparing and looking, and the way that the operation takes.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -107,14 +108,25 @@ def look(scene: Scene) -> Snapshot:
 
 
 async def _look(store: Store, layout: DatasetLayout) -> Snapshot:
-    objects = {}
-    for listed in (await store.list(layout.root)).objects:
-        stored = await store.get(listed.key, max_bytes=64 * 1024**2)
-        body = stored.body if len(stored.body) <= 1024**2 else md5(stored.body).encode()
-        objects[listed.key.removeprefix(layout.root)] = (body, dict(stored.info.metadata))
-    registrations = [o.key for o in (await store.list(layout.registration_key)).objects]
-    registration = (await store.get(layout.registration_key, max_bytes=1000)).body if registrations else None
-    return Snapshot(objects, registration, len(await store.list_uploads(layout.root)))
+    listing, registrations, uploads = await asyncio.gather(
+        store.list(layout.root), store.list(layout.registration_key), store.list_uploads(layout.root)
+    )
+    keys = [listed.key for listed in (*listing.objects, *registrations.objects)]
+    found = await asyncio.gather(*(store.get(key, max_bytes=64 * 1024**2) for key in keys))
+    held = {
+        key: (_shortened(stored.body), dict(stored.info.metadata))
+        for key, stored in zip(keys, found, strict=True)
+    }
+    registration = held.pop(layout.registration_key, None)
+    return Snapshot(
+        {key.removeprefix(layout.root): value for key, value in held.items()},
+        None if registration is None else registration[0],
+        len(uploads),
+    )
+
+
+def _shortened(body: bytes) -> bytes:
+    return body if len(body) <= 1024**2 else md5(body).encode()
 
 
 # What must hold.

@@ -197,7 +197,7 @@ class _Connection(socketserver.StreamRequestHandler):
                 self.server.proxy.wait_for_the_end(self.connection)
                 return False
             case Stage.MIDDLE:
-                upstream.sendall(request[: len(request) - (body_bytes + 1) // 2])
+                upstream.sendall(request[: len(request) - max((body_bytes + 1) // 2, 2)])
                 return False
             case Stage.AFTER:
                 upstream.sendall(request)
