@@ -379,21 +379,25 @@ async def test_an_item_of_exactly_one_chunk_is_put_whole() -> None:
     assert scene.copied() == scene.original()
 
 
-async def test_items_above_a_megabyte_take_turns_and_all_arrive() -> None:
-    items = {f"{n}.bin": bytes([n]) * (1024 * 1024 + 1) for n in range(9)}
-    scene = await make_scene(DatasetFixture(items=items))
-
-    assert (await scene.copy(server_side=False)).moved == 9
-    assert scene.copied() == scene.original()
+NINE = {f"{n}.bin": bytes([n]) * 1000 for n in range(9)}
 
 
-async def test_no_more_than_seven_items_above_a_megabyte_are_in_memory_at_once() -> None:
-    items = {f"{n}.bin": bytes([n]) * (1024 * 1024 + 1) for n in range(9)}
+@pytest.mark.parametrize("chunk_bytes", [1000, 300], ids=["whole", "in parts"])
+async def test_items_take_turns_where_memory_is_short_and_all_arrive(chunk_bytes: int) -> None:
+    scene = await make_scene(DatasetFixture(items=NINE))
+
+    result = await scene.copy(server_side=False, memory_bytes=1001, chunk_bytes=chunk_bytes)
+
+    assert (result.moved, scene.copied()) == (9, scene.original())
+
+
+async def test_no_more_bytes_of_items_are_in_memory_than_are_allowed() -> None:
+    items = NINE
     scene = await make_scene(DatasetFixture(items=items))
     gate = asyncio.Event()
     scene.server.faults.append(Fault("get", f"{scene.origin.data_prefix}*", times=None, hold=gate))
 
-    copying = asyncio.create_task(scene.copy(server_side=False))
+    copying = asyncio.create_task(scene.copy(server_side=False, memory_bytes=7999))
     for _ in range(1000):
         await asyncio.sleep(0)
     reading = [r for r in scene.server.requests if r.key.startswith(scene.origin.data_prefix)]
