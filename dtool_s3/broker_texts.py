@@ -1,193 +1,42 @@
-"""The part of the broker that is about places and small texts: keys, README, overlays, annotations, tags.
+"""The part of the broker that is about small texts: README, overlays, annotations, tags, the description.
 
-Owns the configuration of one broker and where its dataset lies. Items, their metadata and freezing are in
-`dtool_s3.storagebroker`; the keys they own are not written from here.
+Items, their metadata and freezing are in `dtool_s3.storagebroker`; their keys are not written from here.
 """
 
-import functools
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 
-from dtoolcore.storagebroker import BaseStorageBroker
 from dtoolcore.utils import timestamp
 
 from dtool_s3.blocking import run
-from dtool_s3.configuration import (
-    Configuration,
-    check_installation,
-    default_cache_directory,
-    open_store,
-    read_configuration,
-)
-from dtool_s3.creation import find_admin_metadata
+from dtool_s3.broker_place import PlaceBroker
+from dtool_s3.contents import names_below
 from dtool_s3.documents import MAX_OVERLAY_BYTES
-from dtool_s3.errors import DatasetMissing, FrozenDataset, InvalidURI, NotFound, NotSupported
-from dtool_s3.layout import STRUCTURE_PARAMETERS, DatasetLayout
-from dtool_s3.registration import read_registration
-from dtool_s3.store.protocol import ObjectInfo, Store
-from dtool_s3.uri import DatasetURI, parse_uri
-
-#: A plain dictionary because others deep-copy it; nobody changes it.
-_STRUCTURE_PARAMETERS = dict(STRUCTURE_PARAMETERS)
+from dtool_s3.errors import ContentDiffers, NotFound, NotSupported
+from dtool_s3.layout import DTOOL_README_TXT
+from dtool_s3.store.protocol import ObjectInfo
 
 
-class TextBroker(BaseStorageBroker):  # type: ignore[misc]  # dtoolcore has no types
-    """Places and texts of one dataset.
+class TextBroker(PlaceBroker):
+    """Texts of one dataset."""
 
-    `store`, `prefix` (where a new dataset goes) and `cache_directory` may be given in Python; otherwise
-    dtool's variables are read, from the environment and from `config_path`. The constructor makes no request.
-    """
+    _dtool_readme_txt = DTOOL_README_TXT
 
-    def __init__(
-        self,
-        uri: str,
-        config_path: str | os.PathLike[str] | None = None,
-        *,
-        store: Store | None = None,
-        prefix: str = "",
-        cache_directory: Path | None = None,
-    ) -> None:
-        check_installation()
-        parsed = parse_uri(uri)
-        self.bucket = parsed.bucket
-        self.uuid = parsed.uuid if isinstance(parsed, DatasetURI) else ""
-        self._configuration: Configuration = (
-            read_configuration(self.bucket, config_path)
-            if store is None
-            else Configuration(
-                self.bucket,
-                prefix=prefix,
-                cache_directory=cache_directory or default_cache_directory(),
-                store=store,
-            )
-        )
-        self._registered: DatasetLayout | None = None
-        self._is_known_frozen = False
-        self.dataset_prefix = self._configuration.prefix or None
-        self.dataset_registration_key = f"dtool-{self.uuid}"
-        self._structure_parameters = {
-            **_STRUCTURE_PARAMETERS,
-            "dataset_registration_key": self.dataset_registration_key,
-        }
+    def _document_structure(self) -> None:
+        """Write structure.json and README.txt.
 
-    @property
-    def _uri(self) -> str:
-        return f"s3://{self.bucket}/{self.uuid}"
-
-    @functools.cached_property
-    def store(self) -> Store:
-        """The bucket; opened at the first request."""
-        return open_store(self._configuration)
-
-    @property
-    def layout(self) -> DatasetLayout:
-        """Where the dataset lies: under its registered prefix, or where it would be created.
-
-        Only a registration key that does not exist leads to the configured prefix; every other answer of
-        the store is an error.
+        The format's version is ours also in a subclass that puts another into its `_structure_parameters`: by
+        it readers tell how our handles are encoded.
         """
-        if self._registered is not None:
-            return self._registered
-        if not self.uuid:
-            raise InvalidURI(f"s3://{self.bucket} names a bucket, not a dataset: append /<uuid>")
-        prefix = run(read_registration(self.store, self.uuid))
-        if prefix is None:
-            return DatasetLayout(self._configuration.prefix, self.uuid)
-        self._registered = DatasetLayout(prefix, self.uuid)
-        return self._registered
-
-    def _is_frozen(self) -> bool:
-        """Tell whether the dataset is frozen; asked anew until it is, since nothing frozen is ever undone."""
-        if not self._is_known_frozen:
-            admin = run(find_admin_metadata(self.store, self.layout))
-            self._is_known_frozen = admin is not None and admin.is_frozen
-            if admin is None and self._registered is None:
-                raise DatasetMissing(f"there is no dataset {self._uri}: its registration key does not exist")
-        return self._is_known_frozen
-
-    def _refuse_if_frozen(self, action: str) -> None:
-        if self._is_frozen():
-            raise FrozenDataset(f"{self._uri} is frozen: {action} is refused")
-
-    # Keys, by upstream's names; the cached ones may be assigned.
-
-    def _get_prefix(self) -> str:
-        return self.layout.prefix
-
-    def _generate_key(self, structure_dict_key: str) -> str:
-        return f"{self.layout.root}{self._structure_parameters[structure_dict_key]}"
-
-    def _generate_key_prefix(self, structure_dict_key: str) -> str:
-        return f"{self._generate_key(structure_dict_key)}/"
-
-    @functools.cached_property
-    def data_key_prefix(self) -> str:
-        """Start of all item keys."""
-        return self.layout.data_prefix
-
-    @functools.cached_property
-    def fragments_key_prefix(self) -> str:
-        """Start of the keys of item metadata."""
-        return self.layout.fragments_prefix
-
-    @functools.cached_property
-    def overlays_key_prefix(self) -> str:
-        """Start of overlay keys."""
-        return self.layout.overlays_prefix
-
-    @functools.cached_property
-    def annotations_key_prefix(self) -> str:
-        """Start of annotation keys."""
-        return self.layout.annotations_prefix
-
-    @functools.cached_property
-    def tags_key_prefix(self) -> str:
-        """Start of tag keys."""
-        return self.layout.tags_prefix
-
-    @functools.cached_property
-    def http_manifest_key(self) -> str:
-        """Key of the manifest of a published dataset."""
-        return self.layout.http_manifest_key
-
-    def get_structure_key(self) -> str:
-        """Return the key of structure.json."""
-        return self.layout.structure_key
-
-    def get_dtool_readme_key(self) -> str:
-        """Return the key of README.txt."""
-        return self.layout.dtool_readme_key
-
-    def get_readme_key(self) -> str:
-        """Return the key of README.yml."""
-        return self.layout.readme_key
-
-    def get_manifest_key(self) -> str:
-        """Return the key of manifest.json."""
-        return self.layout.manifest_key
-
-    def get_admin_metadata_key(self) -> str:
-        """Return the key of the administrative metadata."""
-        return self.layout.admin_metadata_key
-
-    def get_overlay_key(self, overlay_name: str) -> str:
-        """Return the key of an overlay."""
-        return self.layout.overlay_key(overlay_name)
-
-    def get_annotation_key(self, annotation_name: str) -> str:
-        """Return the key of an annotation."""
-        return self.layout.annotation_key(annotation_name)
-
-    def get_tag_key(self, tag: str) -> str:
-        """Return the key of a tag."""
-        return self.layout.tag_key(tag)
-
-    # Texts.
+        self.put_text(self.get_structure_key(), self.layout.structure_document().decode())
+        self.put_text(self.get_dtool_readme_key(), self._dtool_readme_txt)
 
     def get_text(self, key: str) -> str:
-        """Read a text of at most 256 MiB. Raises NotFound, StorageError."""
-        return run(self.store.get(key, max_bytes=MAX_OVERLAY_BYTES)).body.decode()
+        """Read a text of at most 256 MiB. Raises NotFound, StorageError, ContentDiffers (not UTF-8)."""
+        body = run(self.store.get(key, max_bytes=MAX_OVERLAY_BYTES)).body
+        try:
+            return body.decode()
+        except UnicodeDecodeError as error:
+            raise ContentDiffers(f"{key!r} in bucket {self.bucket!r} is not UTF-8 text") from error
 
     def put_text(self, key: str, text: str) -> None:
         """Write a text. Raises NotSupported for keys that are written by methods of their own."""
@@ -223,8 +72,13 @@ class TextBroker(BaseStorageBroker):  # type: ignore[misc]  # dtoolcore has no t
     def update_readme(self, content: str) -> None:
         """Write README.yml after keeping the old one as `README.yml-<seconds since 1970, UTC>`."""
         key = self.get_readme_key()
-        now = timestamp(datetime.now(UTC).replace(tzinfo=None))
-        self.put_text(f"{key}-{now}", self.get_readme_content())
+        try:
+            old = self.get_text(key)
+        except NotFound:  # a dataset that was frozen without one
+            old = None
+        if old is not None:
+            now = timestamp(datetime.now(UTC).replace(tzinfo=None))
+            self.put_text(f"{key}-{now}", old)
         self.put_text(key, content)
 
     def list_overlay_names(self) -> list[str]:
@@ -244,7 +98,4 @@ class TextBroker(BaseStorageBroker):  # type: ignore[misc]  # dtoolcore has no t
         return [listed.key for listed in run(self.store.list(prefix)).objects]
 
     def _list_names(self, prefix: str, suffix: str) -> list[str]:
-        """Names directly below a prefix; directory markers and other tools' keys are none."""
-        listing = run(self.store.list(prefix))
-        names = [o.key[len(prefix) :] for o in listing.objects if o.key.endswith(suffix)]
-        return [name[: len(name) - len(suffix)] for name in names if name != suffix and "/" not in name]
+        return names_below(prefix, run(self.store.list(prefix)).objects, suffix)

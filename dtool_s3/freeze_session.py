@@ -5,15 +5,16 @@ in calls of their own. All answers come from one look, and the flip insists that
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dtoolcore
 
 from dtool_s3.concurrency import map_bounded
-from dtool_s3.documents import MAX_MANIFEST_BYTES, parse_manifest
-from dtool_s3.errors import ItemMissing, NotFound, StorageError
-from dtool_s3.freezing import Prepared, flip_to_frozen, write_manifest
+from dtool_s3.digest import algorithm_of, hash_object
+from dtool_s3.documents import MAX_MANIFEST_BYTES, MD5_HASH_FUNCTION, Manifest, parse_manifest
+from dtool_s3.errors import ContentDiffers, ItemMissing, NotFound, StorageError
+from dtool_s3.freezing import Prepared, flip_to_frozen, read_admin_metadata, write_manifest
 from dtool_s3.items import Item, ItemReader, read_fragments, split_fragment_key
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.protocol import Listing, ObjectInfo, Store
@@ -24,9 +25,10 @@ logger = logging.getLogger(__name__)
 class FreezeSession:
     """The freezing of one proto dataset; thrown away when any step fails."""
 
-    def __init__(self, store: Store, layout: DatasetLayout) -> None:
+    def __init__(self, store: Store, layout: DatasetLayout, reader: ItemReader) -> None:
         self._store = store
         self._layout = layout
+        self._reader = reader
         self._listing: Listing | None = None
         self._prepared: Prepared | None = None
         self._written: dict[str, ObjectInfo] = {}
@@ -34,14 +36,14 @@ class FreezeSession:
         #: What the look showed, by handle; None before it.
         self.items: dict[str, Item] | None = None
 
-    async def look(self, reader: ItemReader) -> None:
+    async def look(self) -> None:
         """Take the look that the manifest will rest on: one listing, one HEAD per item, all item metadata.
 
         Raises before anything is written what dtoolcore would notice after the manifest: ItemMissing for
         metadata of an item that is not there, DtoolCoreValueError for metadata that not all items have.
         """
         self._listing = await self._store.list(self._layout.root)
-        items = await reader.read_proto(self._listing.objects)
+        items = await self._reader.read_proto(self._listing.objects)
         self._fragments = await read_fragments(self._store, self._layout, self._listing.objects)
         self._check_fragments({item.identifier for item in items.values()})
         self.items = items
@@ -55,14 +57,36 @@ class FreezeSession:
         self._written[info.key] = info
 
     async def write_manifest(self, body: bytes) -> None:
-        """Write manifest.json; see `dtool_s3.freezing.write_manifest` for what it raises."""
+        """Write manifest.json of a proto dataset, if its digests are those of the items.
+
+        Raises what `dtool_s3.freezing.write_manifest` raises, ContentDiffers also for a digest that somebody
+        gave (dtoolcore's `freeze_with_manifest`) and that is not the item's.
+        """
+        manifest, items = parse_manifest(body), self.items
+        if items is None and not (await read_admin_metadata(self._store, self._layout))[0].is_frozen:
+            self._listing = await self._store.list(self._layout.root)
+            items = await self._reader.read_proto(self._listing.objects)
+        await self._check_digests(manifest, (items or {}).values())
         self._prepared = await write_manifest(
-            self._store,
-            self._layout,
-            manifest=parse_manifest(body),
-            manifest_body=body,
-            seen=self._listing,
+            self._store, self._layout, manifest=manifest, manifest_body=body, seen=self._listing
         )
+
+    async def _check_digests(self, manifest: Manifest, items: Iterable[Item]) -> None:
+        """Raise ContentDiffers unless the items have the manifest's digests."""
+
+        async def check(item: Item) -> None:
+            expected = manifest.items.get(item.identifier)
+            if expected is None:
+                return
+            found = item.checksum
+            if manifest.hash_function != MD5_HASH_FUNCTION:
+                found = await hash_object(self._store, item.listed.key, algorithm_of(manifest.hash_function))
+            if found != expected.hash:
+                raise ContentDiffers(
+                    f"the manifest says {expected.hash} of item {expected.relpath[:80]!r}, stored is {found}"
+                )
+
+        await map_bounded(check, items)
 
     async def flip(self, admin_metadata: Mapping[str, Any]) -> None:
         """Freeze by the manifest of this session, or by the one that is stored, if it fits the items."""
@@ -85,8 +109,10 @@ class FreezeSession:
         else:
             present = list(self._prepared.objects)
         keys = [key for key in present if split_fragment_key(self._layout, key) is not None]
+        if not keys:
+            return
         try:
-            await map_bounded(self._store.delete, keys)
+            await self._store.delete_many(keys)
         except StorageError as error:
             logger.warning("fragments_left root=%s count=%d error=%s", self._layout.root, len(keys), error)
 

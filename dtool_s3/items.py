@@ -17,6 +17,9 @@ from dtool_s3.freezing import list_items
 from dtool_s3.layout import DatasetLayout, decode_handle
 from dtool_s3.store.protocol import ListedObject, ObjectInfo, Store
 
+#: How many small reads of one dataset are in flight; they are done in bulk, and nothing else runs meanwhile.
+BULK_REQUESTS = 64
+
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _MD5_LENGTH = 32
 
@@ -54,22 +57,23 @@ class ItemReader:
             identifier, listed = found
             return self._known.get(listed) or await self._head(identifier, listed)
 
-        items = await map_bounded(look, list_items(self._layout, objects).items())
+        items = await map_bounded(look, list_items(self._layout, objects).items(), limit=BULK_REQUESTS)
         self._known.update((item.listed, item) for item in items)
         return {item.handle: item for item in items}
 
     async def read_frozen(self, objects: Iterable[ListedObject], manifest: Manifest) -> dict[str, Item]:
         """Return the items among `objects` by handle; those not in the manifest by their own headers."""
-        items = {}
-        for identifier, listed in list_items(self._layout, objects).items():
+
+        async def look(found: tuple[str, ListedObject]) -> Item:
+            identifier, listed = found
             expected = manifest.items.get(identifier)
             if expected is None:
-                handle, checksum = await self._stray_handle(identifier, listed), None
-            else:
-                is_proven = manifest.hash_function == MD5_HASH_FUNCTION and listed.etag == expected.hash
-                handle, checksum = expected.relpath, expected.hash if is_proven else None
-            items[handle] = Item(identifier, handle, listed, checksum)
-        return items
+                return Item(identifier, await self._stray_handle(identifier, listed), listed, None)
+            is_proven = manifest.hash_function == MD5_HASH_FUNCTION and listed.etag == expected.hash
+            return Item(identifier, expected.relpath, listed, expected.hash if is_proven else None)
+
+        items = await map_bounded(look, list_items(self._layout, objects).items(), limit=BULK_REQUESTS)
+        return {item.handle: item for item in items}
 
     async def hash_item(self, item: Item, hash_function: str) -> str:
         """Return the digest of an item's stored bytes by the given hash function, reading them if need be."""
@@ -121,7 +125,7 @@ async def read_fragments(
     named = {listed.key: split_fragment_key(layout, listed.key) for listed in objects}
     keys = [key for key, split in named.items() if split is not None]
     fragments: dict[str, dict[str, Any]] = {}
-    for key, value in zip(keys, await map_bounded(read, keys), strict=True):
+    for key, value in zip(keys, await map_bounded(read, keys, limit=BULK_REQUESTS), strict=True):
         split = named[key]
         assert split is not None
         fragments.setdefault(split[0], {})[split[1]] = value

@@ -2,7 +2,7 @@
 
 Owns what one broker remembers: where its dataset lies, which uploads failed, the freezing under way. A
 drop-in for upstream's class of the same name; where upstream loses data this one raises, and the dataset
-stays a proto dataset. Publishing over HTTP and signed URLs are not there yet, as `dtool publish` says.
+stays a proto dataset.
 """
 
 import functools
@@ -18,7 +18,8 @@ from dtoolcore.filehasher import FileHasher, md5sum_hexdigest
 from dtoolcore.utils import name_is_valid
 
 from dtool_s3.blocking import run
-from dtool_s3.broker_texts import _STRUCTURE_PARAMETERS, TextBroker
+from dtool_s3.broker_place import _STRUCTURE_PARAMETERS
+from dtool_s3.broker_urls import UrlBroker
 from dtool_s3.cache import ItemCache
 from dtool_s3.catalog import EntryState, list_datasets
 from dtool_s3.creation import find_admin_metadata, register_new, write_admin_metadata
@@ -26,48 +27,41 @@ from dtool_s3.documents import MAX_MANIFEST_BYTES, DatasetType, Manifest, dump_m
 from dtool_s3.errors import DatasetMissing, InvalidURI, ItemMissing, SourceNotFrozen
 from dtool_s3.freeze_session import FreezeSession
 from dtool_s3.items import Item, ItemReader, read_fragments
-from dtool_s3.layout import DTOOL_README_TXT, DatasetLayout, item_identifier
-from dtool_s3.store.protocol import ListedObject, ObjectInfo, Store
+from dtool_s3.layout import DatasetLayout, item_identifier
+from dtool_s3.store.protocol import ListedObject, ObjectInfo
 from dtool_s3.upload import upload_file
-from dtool_s3.uri import DatasetURI, parse_uri
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["_STRUCTURE_PARAMETERS", "S3StorageBroker"]
 
 
-class S3StorageBroker(TextBroker):
+class S3StorageBroker(UrlBroker):
     """One dataset `s3://bucket/uuid`, or a bucket as base URI. One instance is not for several threads."""
 
-    #: The URI scheme, by which dtoolcore finds the class.
-    key: ClassVar[str] = "s3"
     #: Its name becomes the manifest's `hash_function`.
     hasher: ClassVar[FileHasher] = FileHasher(md5sum_hexdigest)
-    _dtool_readme_txt: ClassVar[str] = DTOOL_README_TXT
 
-    def __init__(
-        self,
-        uri: str,
-        config_path: str | os.PathLike[str] | None = None,
-        *,
-        store: Store | None = None,
-        prefix: str = "",
-        cache_directory: Path | None = None,
-    ) -> None:
-        """See `TextBroker`: no request is made here."""
-        super().__init__(uri, config_path, store=store, prefix=prefix, cache_directory=cache_directory)
-        self._s3_cache_abspath = str(self._configuration.cache_directory)
-        self._known_manifest: Manifest | None = None
-        self._items: dict[str, Item] = {}
-        self._failed_uploads: set[str] = set()
-        self._session: FreezeSession | None = None
+    # Defaults of the class, because a subclass may not call the constructor.
+    _known_manifest: Manifest | None = None
+    _session: FreezeSession | None = None
+
+    @functools.cached_property
+    def _items(self) -> dict[str, Item]:
+        """What is known of items, by handle."""
+        return {}
+
+    @functools.cached_property
+    def _failed_uploads(self) -> set[str]:
+        """Relpaths whose upload failed and was not repeated."""
+        return set()
 
     # Where datasets are.
 
     @classmethod
     def generate_uri(cls, name: str | None, uuid: str, base_uri: str) -> str:  # noqa: ARG003 - dtoolcore's signature
         """Return the URI of a dataset in the bucket of `base_uri`. Raises InvalidURI."""
-        return str(DatasetURI(parse_uri(base_uri).bucket, uuid))
+        return f"{cls.key}://{cls._parse(base_uri).bucket}/{uuid}"
 
     @classmethod
     def list_dataset_uris(cls, base_uri: str, config_path: str | os.PathLike[str] | None = None) -> list[str]:
@@ -80,14 +74,15 @@ class S3StorageBroker(TextBroker):
         Raises DatasetMissing for the URI of a dataset: `dtool ls` asks so for one that is not there.
         """
         if self.uuid:
-            raise DatasetMissing(f"there is no dataset {self._uri}; its bucket is s3://{self.bucket}")
-        catalog = run(list_datasets(self.store, prefixes=("", self._configuration.prefix)))
+            raise DatasetMissing(f"there is no dataset {self._uri}; its bucket is {self.key}://{self.bucket}")
+        prefixes = ("", self._configuration.prefix)
+        catalog = run(list_datasets(self.store, prefixes=prefixes, finds_unregistered=False))
         for entry in catalog.entries.values():
             if entry.state is EntryState.UNREADABLE:
                 logger.warning("dataset_unreadable uuid=%s detail=%s", entry.uuid, entry.detail)
         present = (EntryState.FROZEN, EntryState.PROTO)
         return [
-            str(DatasetURI(self.bucket, entry.uuid))
+            f"{self.key}://{self.bucket}/{entry.uuid}"
             for entry in catalog.entries.values()
             if entry.state in present
         ]
@@ -97,7 +92,7 @@ class S3StorageBroker(TextBroker):
     def _create_structure(self) -> None:
         """Register a new dataset. Raises FrozenDataset, UUIDTaken, SettingsError (a bad prefix)."""
         if not self.uuid:
-            raise InvalidURI(f"s3://{self.bucket} names a bucket, not a dataset to create")
+            raise InvalidURI(f"{self._uri} names a bucket, not a dataset to create")
         layout = DatasetLayout(self._configuration.check_prefix(), self.uuid)
         run(register_new(self.store, layout))
         self._registered = layout
@@ -138,6 +133,9 @@ class S3StorageBroker(TextBroker):
         Raises if it is not stored with the bytes that were hashed; see `dtool_s3.upload`. A failed item
         must be put again, or this broker refuses to freeze.
         """
+        # One GET of `dtool` per item, on purpose: another broker, in this process too, may have frozen the
+        # dataset since the last one, and an item written then would replace a frozen one. No age of an
+        # earlier look rules that out; S3 has no condition on another key. Bulk uploads do not come this way.
         self._refuse_if_frozen("adding an item")
         self._session = None
         self._items.pop(relpath, None)
@@ -260,8 +258,8 @@ class S3StorageBroker(TextBroker):
         """Take the look at items and item metadata that the freezing rests on; nothing is written."""
         self._check_uploads()
         self._session = None
-        session = FreezeSession(self.store, self.layout)
-        run(session.look(self._item_reader))
+        session = FreezeSession(self.store, self.layout, self._item_reader)
+        run(session.look())
         self._session = session
 
     def post_freeze_hook(self) -> None:
@@ -272,7 +270,7 @@ class S3StorageBroker(TextBroker):
     def _take_session(self) -> FreezeSession:
         """The freezing under way, or one without a look; given back only if the next step succeeds."""
         session, self._session = self._session, None
-        return session or FreezeSession(self.store, self.layout)
+        return session or FreezeSession(self.store, self.layout, self._item_reader)
 
     def _put(self, key: str, body: bytes) -> ObjectInfo:
         session, self._session = self._session, None

@@ -330,7 +330,3 @@ def test_a_dataset_is_no_place_to_list(server: MemoryServer, bench: Bench) -> No
         bench.broker().list_uris()
 
     assert server.requests == []
-
-
-def test_publishing_is_not_there_yet() -> None:
-    assert not hasattr(S3StorageBroker, "http_enable")
