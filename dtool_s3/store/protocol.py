@@ -132,8 +132,8 @@ class Store(Protocol):
     async def part_sizes(self, key: str) -> Sequence[int]:
         """Sizes in bytes of the parts that an object was uploaded in; empty where the store does not tell.
 
-        Raises NotFound. One HEAD where all parts but the last can be equal. An object put in one piece has
-        none.
+        Raises NotFound. Two HEADs where all parts but the last are equal, else one for each. An object put in
+        one piece has no parts.
         """
 
     async def put(

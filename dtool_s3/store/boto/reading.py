@@ -134,19 +134,17 @@ async def part_sizes(connection: Connection, key: str) -> Sequence[int]:
         if error.code not in _NO_PARTS:
             raise
         return ()
-    count, size_bytes, total_bytes = first.get("PartsCount"), first["ContentLength"], parse_total_bytes(first)
-    if not count or (count > 1 and total_bytes is None):
+    count, etag = first.get("PartsCount", 0), parse_etag(first)
+    if not count or "-" not in etag:
         return ()
-    rest_bytes = (total_bytes or size_bytes) - size_bytes * (count - 1)
-    if 0 < rest_bytes <= size_bytes:
-        return (*[size_bytes] * (count - 1), rest_bytes)
+    last = first if count == 1 else await _head_part(connection, key, count, etag)
+    size_bytes, last_bytes = first["ContentLength"], last["ContentLength"]
+    if count == 1 or parse_total_bytes(last) == size_bytes * (count - 1) + last_bytes:
+        return (*[size_bytes] * (count - 1), last_bytes)
     if count > MAX_UNEQUAL_PARTS:
         return ()
-    etag = parse_etag(first)
-    others = await asyncio.gather(
-        *(_head_part(connection, key, number, etag) for number in range(2, count + 1))
-    )
-    return (size_bytes, *(other["ContentLength"] for other in others))
+    between = await asyncio.gather(*(_head_part(connection, key, number, etag) for number in range(2, count)))
+    return (size_bytes, *(answer["ContentLength"] for answer in between), last_bytes)
 
 
 async def _head_part(connection: Connection, key: str, number: int, etag: str | None) -> Answer:

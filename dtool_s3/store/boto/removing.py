@@ -1,6 +1,7 @@
 """DELETE of one object and of many; owns no state."""
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 
 from dtool_s3.errors import (
@@ -22,6 +23,9 @@ from dtool_s3.store.protocol import ALWAYS, Precondition
 
 #: What S3 deletes in one request.
 MAX_KEYS = 1000
+
+# what XML cannot say, escaped or not
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 async def delete(connection: Connection, key: str, precondition: Precondition) -> None:
@@ -51,8 +55,9 @@ async def _is_there(connection: Connection, key: str) -> bool:
 
 async def delete_many(connection: Connection, keys: Sequence[str]) -> None:
     """Delete objects, up to 1,000 a request, one by one where the server does not take that request."""
-    wanted = list(dict.fromkeys(keys))
-    failures: list[StorageError] = []
+    odd = [key for key in dict.fromkeys(keys) if _NOT_IN_XML.search(key)]
+    wanted = [key for key in dict.fromkeys(keys) if not _NOT_IN_XML.search(key)]
+    failures = [*await _delete_singly(connection, odd)]
     for start in range(0, len(wanted), MAX_KEYS):
         batch = wanted[start : start + MAX_KEYS]
         try:
