@@ -1,0 +1,21 @@
+"""Room in memory for the chunks of files, shared by all transfers of one event loop; owns who shares it.
+
+A process has at most two loops that move bytes, the caller's and the one of `dtool_s3.blocking`: together
+their chunks stay below 256 MB, whatever number of files is on its way.
+"""
+
+import asyncio
+import threading
+from weakref import WeakKeyDictionary
+
+from dtool_s3.transfer.budget import ByteBudget
+
+_lock = threading.Lock()
+_budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, ByteBudget] = WeakKeyDictionary()
+
+
+def shared_budget() -> ByteBudget:
+    """Return the budget of the running event loop."""
+    loop = asyncio.get_running_loop()
+    with _lock:
+        return _budgets.setdefault(loop, ByteBudget())
