@@ -1,6 +1,9 @@
-"""The store on S3 through botocore's client, the one that boto3 gives; owns the connection's life.
+"""The store on S3: botocore's client, the one that boto3 gives, and the object loop before it.
 
-Importing this module loads no client; the first request does. The requests themselves are in `store/boto/`.
+Owns which of the two a request goes to, and their life. The object loop makes the first attempt of what
+datasets need thousands of; botocore does the rest, and whatever the first attempt did not answer. Importing
+this module loads no client; the first request does. The requests themselves are in `store/boto/` and
+`store/object_loop/`.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ from dtool_s3.store.boto import listing, multipart, publishing, reading, removin
 from dtool_s3.store.boto.connection import Connection
 from dtool_s3.store.boto.retry import Retry
 from dtool_s3.store.faults import Request
+from dtool_s3.store.object_loop.loop import ObjectLoop
 from dtool_s3.store.protocol import (
     ALWAYS,
     NO_METADATA,
@@ -33,9 +37,10 @@ class S3Store:
     """One bucket of an S3 service; implements `dtool_s3.store.protocol.Store`.
 
     `credentials` is called at the first request, and again when a request is denied. Retryable failures are
-    tried `attempts` times; `max_concurrency` requests run at a time, each in a thread. `on_request` is told
-    every request that is sent, repetitions included. `close()` or `async with` ends the threads; without it
-    they end with the object.
+    tried `attempts` times, an attempt of the object loop not counted; `max_concurrency` requests run at a
+    time, and twice as many of the object loop, each in a thread. `on_request` is told every request that is
+    sent, repetitions included. `close()` or `async with` ends the threads; without it they end with the
+    object.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class S3Store:
             retry=Retry(attempts),
             on_request=on_request,
         )
+        self._objects = ObjectLoop(self._connection, max_threads=2 * max_concurrency)
 
     @property
     def bucket(self) -> str:
@@ -69,6 +75,7 @@ class S3Store:
 
     def close(self) -> None:
         """Wait for requests under way and end the threads. Blocks: from a coroutine use `async with`."""
+        self._objects.close()
         self._connection.close()
 
     async def __aenter__(self) -> Self:
@@ -83,11 +90,13 @@ class S3Store:
 
     async def head(self, key: str) -> ObjectInfo:
         """See the protocol. A missing bucket looks like a missing key: HEAD does not tell them apart."""
-        return await reading.head(self._connection, key)
+        found = await self._objects.head(key)
+        return await reading.head(self._connection, key) if found is None else found
 
     async def get(self, key: str, *, max_bytes: int) -> StoredObject:
         """See the protocol."""
-        return await reading.get(self._connection, key, max_bytes=max_bytes)
+        found = await self._objects.get(key, max_bytes=max_bytes)
+        return await reading.get(self._connection, key, max_bytes=max_bytes) if found is None else found
 
     def stream(self, key: str) -> AbstractAsyncContextManager[ByteStream]:
         """See the protocol. Opening is repeated, reading is not: it raises BucketUnreachable."""
@@ -95,6 +104,9 @@ class S3Store:
 
     async def get_range(self, key: str, first_byte: int, size_bytes: int, *, etag: str) -> bytes:
         """See the protocol."""
+        found = await self._objects.get_range(key, first_byte, size_bytes, etag=etag)
+        if found is not None:
+            return found
         return await reading.get_range(self._connection, key, first_byte, size_bytes, etag=etag)
 
     async def part_sizes(self, key: str) -> Sequence[int]:
@@ -109,7 +121,9 @@ class S3Store:
         metadata: Mapping[str, str] = NO_METADATA,
         precondition: Precondition = ALWAYS,
     ) -> ObjectInfo:
-        """See the protocol. `last_modified` of the result is the server's clock at its answer."""
+        """See the protocol. `last_modified` of the result is about the time of the answer."""
+        if precondition == ALWAYS and (written := await self._objects.put(key, body, metadata)) is not None:
+            return written
         return await writing.put(self._connection, key, body, metadata, precondition)
 
     async def copy(
@@ -121,6 +135,8 @@ class S3Store:
         metadata: Mapping[str, str] | None = None,
     ) -> str | None:
         """See the protocol."""
+        if metadata is None and await self._objects.copy(source_bucket, source, key):
+            return None
         return await writing.copy(self._connection, source_bucket, source, key, metadata)
 
     async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:

@@ -11,12 +11,13 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dtool_s3.errors import AccessDenied, CredentialsRejected
 from dtool_s3.settings import Credentials, CredentialsSource, Endpoint
 from dtool_s3.store.boto.retry import Retry
+from dtool_s3.store.boto.target import Target
 from dtool_s3.store.faults import Request
 
 READ_TIMEOUT_SECONDS = 60
@@ -32,10 +33,12 @@ Call = Callable[[Client], _T]
 
 @dataclass(slots=True)
 class _Clients:
-    """The clients built with one set of credentials, each at its first use."""
+    """The clients built with one set of credentials, each at its first use; `target` with the first."""
 
     credentials: Credentials | None
-    by_read_timeout: dict[int, Client]
+    session: Any = None
+    target: Target | None = None
+    by_read_timeout: dict[int, Client] = field(default_factory=dict)
 
 
 class Connection:
@@ -82,10 +85,30 @@ class Connection:
         On CredentialsRejected and AccessDenied the credentials are read again, and where they changed the
         call is repeated once with them. `patient` waits long for the answer.
         """
-        if self._on_request is not None:
-            self._on_request(Request(operation, self.bucket, key))
+        self.tell(operation, key)
         timeout = PATIENT_TIMEOUT_SECONDS if patient else READ_TIMEOUT_SECONDS
         return await self._in_thread(self._send, f"{operation} of {self.place(key)}", call, timeout)
+
+    def tell(self, operation: str, key: str) -> None:
+        """Tell `on_request` of a request that is about to be sent; on the event loop."""
+        if self._on_request is not None:
+            self._on_request(Request(operation, self.bucket, key))
+
+    async def find_target(self) -> Target | None:
+        """Say where and how the requests go now, for another client. Raises StorageError, SettingsError.
+
+        None: only this client can send them. The same target is the same object.
+        """
+        self._check_process()
+        clients = self._clients
+        if clients is None or clients.session is None:
+            return await self._in_thread(self._open)
+        return clients.target
+
+    def _open(self) -> Target | None:
+        clients = self._current()
+        self._client(clients, READ_TIMEOUT_SECONDS)
+        return clients.target
 
     async def prepare(self, operation: str, key: str, call: Call[_T]) -> _T:
         """Run `call(client)` in a thread where it sends no request itself: signing, say. Not repeated."""
@@ -141,22 +164,38 @@ class Connection:
             raise client.translate(error, what, self.endpoint) from error
 
     def _client(self, clients: _Clients, timeout: int) -> Client:
-        from dtool_s3.store.boto.client import build_client  # noqa: PLC0415 - as above
-
         with self._lock:
             if timeout not in clients.by_read_timeout:
-                clients.by_read_timeout[timeout] = build_client(
-                    self.endpoint,
-                    clients.credentials,
-                    max_connections=self._max_concurrency,
-                    read_timeout_seconds=timeout,
-                )
+                clients.by_read_timeout[timeout] = self._build(clients, timeout)
             return clients.by_read_timeout[timeout]
+
+    def _build(self, clients: _Clients, timeout: int) -> Client:
+        from dtool_s3.store.boto.client import build_client, open_session  # noqa: PLC0415 - as above
+        from dtool_s3.store.boto.observation import observe_target  # noqa: PLC0415 - as above
+
+        session = clients.session or open_session(self.endpoint)
+        client = build_client(
+            session,
+            self.endpoint,
+            clients.credentials,
+            max_connections=self._max_concurrency,
+            read_timeout_seconds=timeout,
+        )
+        if clients.session is None:  # nobody else has the client yet: the observation may stop its request
+            clients.target = observe_target(
+                client,
+                session,
+                endpoint=self.endpoint,
+                bucket=self.bucket,
+                credentials=clients.credentials,
+            )
+            clients.session = session
+        return client
 
     def _current(self) -> _Clients:
         with self._lock:
             if self._clients is None:
-                self._clients = _Clients(self._credentials(), {})
+                self._clients = _Clients(self._credentials())
             return self._clients
 
     def _has_renewed(self, used: _Clients) -> bool:
@@ -167,7 +206,7 @@ class Connection:
             credentials = self._credentials()
             if credentials == used.credentials:
                 return False
-            self._clients = _Clients(credentials, {})
+            self._clients = _Clients(credentials)
             return True
 
 

@@ -24,7 +24,7 @@ from dtool_s3.errors import (
     StorageError,
 )
 from dtool_s3.settings import Addressing, Credentials, Endpoint, Secret
-from dtool_s3.store.boto.client import FAILURES, build_client, translate
+from dtool_s3.store.boto.client import FAILURES, build_client, open_session, translate
 
 PRIVATE = Endpoint("https://s3.example.org:9000")
 KEYS = Credentials("AKIA", Secret("secret"), Secret("token"))
@@ -46,7 +46,8 @@ def no_aws_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 def build(endpoint: Endpoint, credentials: Credentials | None = KEYS) -> Any:
-    return build_client(endpoint, credentials, max_connections=7, read_timeout_seconds=60)
+    session = open_session(endpoint)
+    return build_client(session, endpoint, credentials, max_connections=7, read_timeout_seconds=60)
 
 
 class Stopped(Exception):
