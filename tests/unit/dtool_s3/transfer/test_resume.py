@@ -8,7 +8,8 @@ import pytest
 
 from dtool_s3.errors import BucketUnreachable, DtoolS3Error, StorageError, StoreFull, WrittenWhileFreezing
 from dtool_s3.store.faults import Fault, Request
-from dtool_s3.transfer.plan import Evidence
+from dtool_s3.transfer.engine import CopyResult
+from dtool_s3.transfer.parts import GIB
 from tests.support.copying import SOURCE, TARGET, CopyScene, make_scene
 from tests.support.datasets import DatasetFixture, md5
 
@@ -29,15 +30,29 @@ class Mode:
 
     server_side: bool
     concurrency: int
+    single_copy_bytes: int = 5 * GIB
 
     async def copy(self, scene: CopyScene) -> None:
-        await scene.copy(server_side=self.server_side, concurrency=self.concurrency, chunk_bytes=CHUNK_BYTES)
+        await scene.copy(
+            server_side=self.server_side,
+            concurrency=self.concurrency,
+            chunk_bytes=CHUNK_BYTES,
+            single_copy_bytes=self.single_copy_bytes,
+            copy_part_bytes=CHUNK_BYTES,
+        )
 
 
 MODES = pytest.mark.parametrize(
     "mode",
-    [Mode(server_side, concurrency) for server_side in (True, False) for concurrency in (1, 3)],
-    ids=lambda mode: f"{'server-side' if mode.server_side else 'streamed'}-{mode.concurrency}",
+    [
+        pytest.param(mode, id=f"{name}-{mode.concurrency}")
+        for concurrency in (1, 3)
+        for name, mode in {
+            "server-side": Mode(True, concurrency),
+            "in parts": Mode(True, concurrency, single_copy_bytes=1000),
+            "streamed": Mode(False, concurrency),
+        }.items()
+    ],
 )
 
 
@@ -227,24 +242,85 @@ async def test_without_the_right_to_list_uploads_a_copy_goes_on() -> None:
 
 
 @pytest.mark.parametrize("server_side", [True, False])
-async def test_two_copies_at_once_end_in_one_frozen_dataset(server_side: bool) -> None:
-    scene = await make_scene(DatasetFixture(items={f"{n}.txt": bytes([n]) for n in range(20)}))
+@pytest.mark.parametrize("single_copy_bytes", [5 * GIB, 1000], ids=["whole", "in parts"])
+async def test_two_copies_at_once_end_in_one_frozen_dataset(
+    server_side: bool, single_copy_bytes: int
+) -> None:
+    items = {f"{n}.txt": bytes([n]) for n in range(20)} | {"large.bin": bytes(range(256)) * 10}
+    scene = await make_scene(DatasetFixture(items=items))
 
     outcomes = await asyncio.gather(
-        scene.copy(server_side=server_side, concurrency=3),
-        scene.copy(server_side=server_side, concurrency=7),
+        *(
+            scene.copy(
+                server_side=server_side,
+                concurrency=concurrency,
+                chunk_bytes=CHUNK_BYTES,
+                single_copy_bytes=single_copy_bytes,
+                copy_part_bytes=CHUNK_BYTES,
+            )
+            for concurrency in (3, 7)
+        ),
         return_exceptions=True,
     )
 
-    assert all(not isinstance(o, BaseException) or isinstance(o, WrittenWhileFreezing) for o in outcomes)
-    if scene.is_frozen():
-        assert scene.copied() == scene.original()
-    last = await scene.copy(server_side=server_side)
+    assert scene.is_frozen()
+    assert [o for o in outcomes if not isinstance(o, CopyResult | WrittenWhileFreezing)] == []
+    assert any(isinstance(o, CopyResult) for o in outcomes)
     assert scene.copied() == scene.original()
-    assert last.verification.evidence[Evidence.ETAG_MD5] == 20
+    assert scene.unfinished_uploads() == 0
+    assert (await scene.copy()).moved == 0
     assert [key for key in scene.server.keys(TARGET) if key.startswith("dtool-")] == [
         scene.place.registration_key
     ]
+
+
+async def test_a_copy_whose_items_another_equal_one_writes_again_tries_the_freeze_again() -> None:
+    scene = await make_scene(SMALL)
+    key = scene.item_key("a.txt")
+
+    def write_again() -> None:
+        stored = scene.server.read(TARGET, key)
+        scene.server.write(TARGET, key, stored.body, metadata=stored.info.metadata)
+
+    scene.server.faults.append(Fault("list", bucket=TARGET, skip=2, hook=write_again))
+
+    assert (await scene.copy()).moved == len(SMALL.items)
+    assert scene.copied() == scene.original()
+
+
+async def test_a_writer_that_never_stops_ends_the_copy_after_a_few_tries() -> None:
+    scene = await make_scene(SMALL)
+    key = scene.item_key("a.txt")
+
+    def write_again() -> None:
+        stored = scene.server.read(TARGET, key)
+        scene.server.write(TARGET, key, stored.body, metadata=stored.info.metadata)
+
+    scene.server.faults.append(Fault("list", bucket=TARGET, skip=2, times=None, hook=write_again))
+
+    with pytest.raises(WrittenWhileFreezing):
+        await scene.copy()
+
+    assert not scene.is_frozen()
+    assert len([r for r in scene.server.requests if r.operation == "list" and r.bucket == TARGET]) == 9
+
+
+async def test_a_copy_that_is_disturbed_while_another_finishes_takes_what_that_froze() -> None:
+    scene, other = await make_scene(SMALL), await make_scene(SMALL)
+    await other.copy()
+    done = other.copied()
+
+    def finish() -> None:
+        for name, (body, metadata) in done.items():
+            scene.server.write(TARGET, f"{scene.place.root}{name}", body, metadata=metadata)
+        scene.set_etag(TARGET, scene.item_key("a.txt"), "e" * 32)
+
+    scene.server.faults.append(Fault("head", scene.item_key("a.txt"), hook=finish))
+
+    result = await scene.copy()
+
+    assert (result.moved, result.verification.unproven) == (0, 1)
+    assert scene.copied() == scene.original()
 
 
 async def test_a_copy_that_lags_behind_another_ends_with_the_same_dataset() -> None:
