@@ -12,8 +12,6 @@ from dtool_s3.errors import (
     DatasetMissing,
     FrozenDataset,
     ItemMissing,
-    NotSupported,
-    SourceDamaged,
     StorageError,
     StoreFull,
     UnsafePath,
@@ -22,14 +20,12 @@ from dtool_s3.layout import DatasetLayout, decode_handle, item_identifier
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
 from dtool_s3.store.memory_bucket import plain_etag
-from dtool_s3.upload import MAX_ITEM_BYTES, upload_file
 from tests.support.broker import Bench
 from tests.support.datasets import UUID, DatasetFixture, write_dataset
 
 BUCKET = "lab-data"
 LAYOUT = DatasetLayout("u/alice/", UUID)
 KEY = LAYOUT.item_key(item_identifier("sub/ü.txt"))
-CHUNK_BYTES = 4
 REFUSALS = [AccessDenied("403"), StoreFull("507"), BadDigest("400"), BucketUnreachable("503")]
 
 
@@ -46,11 +42,6 @@ def bench(server: MemoryServer, tmp_path: Path) -> Bench:
     bench.proto().create()
     server.requests.clear()
     return bench
-
-
-def upload(bench: Bench, path: Path) -> None:
-    """Upload in parts of four bytes."""
-    run(upload_file(bench.store, LAYOUT, path, "sub/ü.txt", chunk_bytes=CHUNK_BYTES))
 
 
 def test_an_item_carries_its_path_and_its_md5(server: MemoryServer, bench: Bench) -> None:
@@ -122,19 +113,6 @@ def test_an_unsafe_path_is_refused_before_any_byte_moves(
     assert not [r for r in server.requests if r.operation == "put"]
 
 
-def test_a_file_above_five_gibibytes_is_refused_before_any_byte_moves(
-    server: MemoryServer, bench: Bench
-) -> None:
-    path = bench.file(b"")
-    with path.open("r+b") as file:
-        file.truncate(MAX_ITEM_BYTES + 1)
-
-    with pytest.raises(NotSupported, match="5 GiB"):
-        bench.proto().put_item(path, "large.bin")
-
-    assert not [r for r in server.requests if r.operation in {"put", "start_upload"}]
-
-
 def test_a_frozen_dataset_takes_no_item(server: MemoryServer, bench: Bench) -> None:
     run(write_dataset(bench.store, DatasetFixture(prefix="u/alice/")))
     before = server.keys(BUCKET)
@@ -154,63 +132,3 @@ def test_an_item_of_no_dataset_is_refused(server: MemoryServer, tmp_path: Path) 
         bench.broker().put_item(bench.file(b"x"), "a.txt")
 
     assert server.keys(BUCKET) == []
-
-
-@pytest.mark.parametrize(("size", "parts"), [(4, 0), (5, 2), (8, 2), (13, 4)])
-def test_files_of_more_than_one_chunk_go_in_parts(
-    server: MemoryServer, bench: Bench, size: int, parts: int
-) -> None:
-    body = bytes(range(size))
-
-    upload(bench, bench.file(body))
-
-    stored = server.read(BUCKET, KEY)
-    assert stored.body == body
-    assert stored.info.metadata["checksum"] == plain_etag(body)
-    assert len([r for r in server.requests if r.operation == "put_part"]) == parts
-
-
-@pytest.mark.parametrize("operation", ["start_upload", "put_part", "complete_upload"])
-@pytest.mark.parametrize("error", REFUSALS)
-def test_a_part_that_fails_leaves_neither_object_nor_upload(
-    server: MemoryServer, bench: Bench, operation: str, error: StorageError
-) -> None:
-    server.faults.append(Fault(operation, error=error, skip=1 if operation == "put_part" else 0))
-
-    with pytest.raises(type(error)):
-        upload(bench, bench.file(b"0123456789"))
-
-    assert KEY not in server.keys(BUCKET)
-    assert run(bench.store.list_uploads("")) == ()
-
-
-def test_the_error_that_ended_an_upload_is_raised_even_if_giving_it_up_fails(
-    server: MemoryServer, bench: Bench
-) -> None:
-    server.faults += [
-        Fault("put_part", error=StoreFull("507")),
-        Fault("abort_upload", error=BucketUnreachable("503")),
-    ]
-
-    with pytest.raises(StoreFull):
-        upload(bench, bench.file(b"0123456789"))
-
-
-def test_a_file_that_changes_between_hashing_and_sending_is_not_stored(
-    server: MemoryServer, bench: Bench
-) -> None:
-    path = bench.file(b"0123456789")
-    server.faults.append(Fault("start_upload", hook=lambda: (path.write_bytes(b"0123456xyz"), None)[1]))
-
-    with pytest.raises(SourceDamaged, match="changed"):
-        upload(bench, path)
-
-    assert KEY not in server.keys(BUCKET)
-    assert run(bench.store.list_uploads("")) == ()
-
-
-def test_an_object_of_another_size_after_the_upload_is_noticed(server: MemoryServer, bench: Bench) -> None:
-    server.faults.append(Fault("head", KEY, hook=lambda: (server.write(BUCKET, KEY, b"x"), None)[1]))
-
-    with pytest.raises(BadDigest):
-        upload(bench, bench.file(b"0123456789"))
