@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Find or build the programs that the collected tests need; without them, end with one clear line."""
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if "make_s3_place" in wanted and not named_bucket():
+    if wanted & {"make_s3_place", "service"} and not named_bucket():
         wanted.add("object_store_programs")
     if session.config.option.collectonly or not wanted & {"control_plane_programs", "object_store_programs"}:
         return

@@ -75,9 +75,17 @@ async def _put(
         )
         return ObjectInfo(key, len(body), parse_etag(answer), parse_date(answer), lowered(metadata))
 
-    async def attempt(number: int) -> ObjectInfo:
+    async def send() -> ObjectInfo:
         try:
             return await connection.send("put", key, write)
+        except NotFound as error:  # AWS's answer to If-Match where nothing is
+            if "IfMatch" not in condition:
+                raise
+            raise PreconditionFailed(str(error), code="PreconditionFailed") from error
+
+    async def attempt(number: int) -> ObjectInfo:
+        try:
+            return await send()
         except (BucketUnreachable, PreconditionFailed) as error:
             is_first_refusal = number == 0 and isinstance(error, PreconditionFailed)
             if is_first_refusal or error.code in _NEVER_SENT:
