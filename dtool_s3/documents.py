@@ -224,6 +224,27 @@ def dump_manifest(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(manifest, indent=2, sort_keys=True).encode()
 
 
+def build_manifest_body(manifest: Manifest, *, dtoolcore_version: str) -> bytes:
+    """Body of manifest.json for a new dataset, in dtoolcore's form.
+
+    Raises InvalidManifest or UnsafePath for what no reader would take.
+    """
+    items = {
+        identifier: {
+            "hash": item.hash,
+            "relpath": item.relpath,
+            "size_in_bytes": item.size_bytes,
+            "utc_timestamp": item.utc_timestamp,
+        }
+        for identifier, item in manifest.items.items()
+    }
+    body = dump_manifest(
+        {"dtoolcore_version": dtoolcore_version, "hash_function": manifest.hash_function, "items": items}
+    )
+    parse_manifest(body)
+    return body
+
+
 def storage_broker_version(structure_body: bytes | None) -> str | None:
     """Version of the format from structure.json; None if the document or the field is missing or broken."""
     if structure_body is None:

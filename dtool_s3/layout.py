@@ -14,6 +14,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
 from dtool_s3.errors import UnsafePath
+from dtool_s3.naming import name_few
 
 #: The version of the *format* written, not of this library: readers decode handles by it.
 FORMAT_VERSION = "0.14.1"
@@ -63,7 +64,6 @@ this key (it may be empty, and ends with a slash where it is not).
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: Longest name that file systems in use hold, in bytes (POSIX NAME_MAX on ext4, XFS, APFS, NFS).
 _MAX_SEGMENT_BYTES = 255
-_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,22 +237,21 @@ def check_disk_relpaths(relpaths: Iterable[str]) -> None:
     For whoever writes files, before the first one, and for new datasets, which should fit on disks.
     """
     known = set(relpaths)
-    bad = sorted(path for path in known if _problem_on_disk(path, known))
-    if bad:
-        shown = ", ".join(f"{path[:80]!r} ({_problem_on_disk(path, known)})" for path in bad[:_NAMED])
-        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        raise UnsafePath(f"no directory can hold these relpaths: {shown}{more}")
+    problems = {path: problem for path in sorted(known) if (problem := _problem_on_disk(path, known))}
+    if problems:
+        why = next(iter(problems.values()))
+        raise UnsafePath(f"no directory can hold these relpaths: {name_few(list(problems))} ({why})")
 
 
 def _problem_on_disk(relpath: str, known: set[str]) -> str | None:
     segments = check_relpath(relpath).split("/")
     if "" in segments or "." in segments:
-        return "an empty or '.' segment"
+        return "has an empty or '.' segment"
     if max(len(segment.encode()) for segment in segments) > _MAX_SEGMENT_BYTES:
-        return f"a name above {_MAX_SEGMENT_BYTES} bytes"
+        return f"has a name above {_MAX_SEGMENT_BYTES} bytes"
     ends = (end for end, character in enumerate(relpath) if character == "/")
     above = next((relpath[:end] for end in ends if relpath[:end] in known), None)
-    return None if above is None else f"{above[:80]!r} is a file too"
+    return None if above is None else f"lies below {above[:80]!r}, which is a file"
 
 
 def is_safe_prefix(prefix: str) -> bool:

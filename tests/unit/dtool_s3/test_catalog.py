@@ -240,6 +240,16 @@ async def test_an_unregistered_dataset_that_cannot_be_read_is_named_with_what_is
     assert found.detail == "uuid is missing in header and body"
 
 
+async def test_a_registration_key_that_may_not_be_read_hides_no_unregistered_dataset() -> None:
+    server, store = await _bucket(_dataset(1))
+    server.remove(BUCKET, f"dtool-{_uuid(1)}")
+    server.faults.append(Fault("get", f"dtool-{_uuid(1)}", error=AccessDenied("no"), times=None))
+
+    catalog = await list_datasets(store, prefixes=["u/alice/"])
+
+    assert [entry.state for entry in catalog.all_entries] == [EntryState.UNREGISTERED]
+
+
 async def test_a_dataset_that_is_registered_while_the_bucket_is_listed_is_not_called_unregistered() -> None:
     server, store = await _bucket(_dataset(1))
     key = f"dtool-{_uuid(1)}"
@@ -275,8 +285,7 @@ async def _costs(
     server.requests.clear()
     catalog = await list_datasets(store, previous=previous, **{"refresh_every": 0, **options})
     return catalog, Counter(
-        "registration" if r.operation == "get" and r.key.startswith("dtool-") else r.operation
-        for r in server.requests
+        "registration" if r.operation == "get" and "/" not in r.key else r.operation for r in server.requests
     )
 
 
@@ -331,6 +340,16 @@ async def test_a_bucket_of_thousands_costs_lists_alone_at_the_second_look() -> N
     assert cold == {"list": 3 + 3 + 1, "get": 2500}
     assert again == {"list": 3 + 3 + 1}
     assert second.entries == first.entries
+
+
+async def test_what_lies_below_a_prefix_that_looks_like_a_registration_is_not_looked_through() -> None:
+    server, store = await _bucket(_dataset(1, prefix="dtool-x/"))
+    for number in range(2000):
+        server.write(BUCKET, f"dtool-x/{_uuid(1)}/data/{number}", b"")
+
+    _, counted = await _costs(server, store, prefixes=("dtool-x/",))
+
+    assert counted == {"list": 2, "get": 1}
 
 
 async def test_every_frozen_dataset_is_looked_at_again_in_its_turn() -> None:

@@ -170,17 +170,17 @@ def test_relpaths_that_a_directory_can_hold_pass(relpaths: list[str]) -> None:
 @pytest.mark.parametrize(
     ("relpaths", "said"),
     [
-        (["a//b"], "'a//b' .an empty or"),
+        (["a//b"], "'a//b' .has an empty or"),
         (["./a"], "segment"),
         (["a/."], "segment"),
         (["."], "segment"),
         (["a/"], "segment"),
         (["ok", "x" * 256], "a name above 255 bytes"),
         (["ü" * 128 + "/x"], "a name above 255 bytes"),
-        (["a", "a/b"], "'a/b' .'a' is a file too"),
-        (["a/b/c/d", "a/b"], "'a/b/c/d' .'a/b' is a file too"),
+        (["a", "a/b"], "'a/b' .lies below 'a', which is a file"),
+        (["a/b/c/d", "a/b"], "'a/b/c/d' .lies below 'a/b'"),
         (["../a"], "leaves"),
-        ([f"{n}/" for n in range(7)], "'4/' .* and 2 more"),
+        ([f"{n}/" for n in range(7)], "'4/' and 2 more .has an empty"),
     ],
 )
 def test_relpaths_that_no_directory_can_hold_are_named(relpaths: list[str], said: str) -> None:
