@@ -57,10 +57,9 @@ def states(uris):
 
 def state(uri):
     """Read a place as `dtool` does: a frozen dataset, one being written, or (None) neither."""
-    try:
-        kind = dtoolcore._admin_metadata_from_uri(uri, None)["type"]
-    except dtoolcore.DtoolCoreTypeError:
+    if not dtoolcore._is_dataset(uri, None):
         return None
+    kind = dtoolcore._admin_metadata_from_uri(uri, None)["type"]
     if kind == "protodataset":
         proto = dtoolcore.ProtoDataSet.from_uri(uri)
         return {"type": kind, "hashes": hashes(proto.generate_manifest())}

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from sandbox.binaries import cache_directory
 _PROJECT = Path(__file__).parents[2]
 _REQUIREMENTS = _PROJECT / "tests" / "data" / "upstream-requirements.txt"
 _SCRIPT = _PROJECT / "tests" / "support" / "dtoolcore_script.py"
+_CLI_SCRIPT = _PROJECT / "tests" / "support" / "dtool_cli_script.py"
 _DONE = "complete"
 
 
@@ -82,6 +83,13 @@ class Dtool:
         done = self._start("python", str(_SCRIPT), stdin=document)
         assert done.returncode == 0, f"{task}: {done.stderr[-2000:]}"
         return json.loads(done.stdout)
+
+    def commands(self, commands: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Run many `dtool …` in one process, see `dtool_cli_script.py`; return exit codes and outputs."""
+        done = self._start("python", str(_CLI_SCRIPT), stdin=json.dumps(commands))
+        assert done.returncode == 0, done.stderr[-2000:]
+        results: list[dict[str, Any]] = json.loads(done.stdout)
+        return results
 
     def _start(self, program: str, *arguments: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
