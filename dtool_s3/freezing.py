@@ -1,16 +1,17 @@
 """How a proto dataset becomes a frozen one: owns the order of reads and writes around the flip of `dtool`.
 
-Used by the broker and by copies alike. It never writes an item, never changes a frozen dataset, and never
-flips what changed between its two looks. What the bytes of items are worth is the caller's evidence; pass
-the listing that evidence rests on as `seen`.
+Used by the broker and by copies alike. It never writes an item, never changes a frozen dataset, never flips
+what changed between its two looks, and removes keys that are no items only where that is asked for. What the
+bytes of items are worth is the caller's evidence; pass the listing that it rests on as `seen`.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from dtool_s3.concurrency import map_bounded
 from dtool_s3.documents import (
     MAX_ADMIN_METADATA_BYTES,
     MAX_MANIFEST_BYTES,
@@ -26,14 +27,16 @@ from dtool_s3.errors import (
     DatasetMissing,
     FrozenDataset,
     InvalidAdminMetadata,
+    InvalidManifest,
     ItemMissing,
     NotFound,
     PreconditionFailed,
     RequestRefused,
     StorageError,
+    UnsafePath,
     WrittenWhileFreezing,
 )
-from dtool_s3.layout import DatasetLayout
+from dtool_s3.layout import DatasetLayout, decode_handle
 from dtool_s3.naming import name_few
 from dtool_s3.registration import check_registration, recheck_registration
 from dtool_s3.store.protocol import IF_ABSENT, ListedObject, Listing, ObjectInfo, Store, if_match
@@ -173,6 +176,55 @@ def check_items(layout: DatasetLayout, objects: Iterable[ListedObject], manifest
         raise ContentDiffers(
             f"other sizes under {layout.data_prefix!r} than in the manifest: {name_few(unequal)}"
         )
+
+
+async def find_extra(store: Store, layout: DatasetLayout) -> list[ListedObject]:
+    """Return the objects under `data/` that are no items.
+
+    An item is what a manifest names (that of an interrupted freeze, in a proto dataset), or what has a handle
+    header that fits its key. One GET, one HEAD for each object that the manifest does not name. The zero-byte
+    marker `data/` is not among them: it is tolerated everywhere.
+    """
+
+    async def look(found: tuple[str, ListedObject]) -> ListedObject | None:
+        identifier, listed = found
+        try:
+            info = await store.head(listed.key)
+        except NotFound:
+            return None
+        is_item = decode_handle(info.metadata.get("handle", ""), identifier) is not None
+        return None if is_item else listed
+
+    named = await _named_items(store, layout)
+    items = list_items(layout, (await store.list(layout.data_prefix)).objects)
+    looked_at = [(identifier, listed) for identifier, listed in items.items() if identifier not in named]
+    return [listed for listed in await map_bounded(look, looked_at) if listed is not None]
+
+
+async def _named_items(store: Store, layout: DatasetLayout) -> Collection[str]:
+    """Identifiers that a manifest names, if there is one that can be read."""
+    with suppress(NotFound, InvalidManifest, UnsafePath):
+        stored = await store.get(layout.manifest_key, max_bytes=MAX_MANIFEST_BYTES)
+        return parse_manifest(stored.body).items.keys()
+    return ()
+
+
+async def remove_extra(store: Store, layout: DatasetLayout) -> list[str]:
+    """Remove what `find_extra` finds in a proto dataset, and return the keys; only ever when a user asks.
+
+    Raises DatasetMissing, FrozenDataset: from a frozen dataset nothing is removed. An object that changed
+    since it was looked at stays, and raises PreconditionFailed.
+    """
+    admin, _ = await read_admin_metadata(store, layout)
+    if admin.is_frozen:
+        raise FrozenDataset(f"{layout.root!r} in bucket {store.bucket!r} is frozen; nothing was removed")
+    extra = await find_extra(store, layout)
+
+    async def remove(listed: ListedObject) -> None:
+        await store.delete(listed.key, precondition=if_match(listed.etag))
+
+    await map_bounded(remove, extra)
+    return [listed.key for listed in extra]
 
 
 async def _frozen_manifest(store: Store, layout: DatasetLayout, manifest: Manifest) -> ObjectInfo:

@@ -11,12 +11,13 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded, run_workers
 from dtool_s3.documents import MAX_OVERLAY_BYTES, AdminMetadata
 from dtool_s3.errors import AccessDenied, NotFound, NotSupported, SourceDamaged, WrittenWhileFreezing
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.protocol import ListedObject, Store
-from dtool_s3.transfer.budget import BUDGET_BYTES, ByteBudget
+from dtool_s3.transfer.budget import ByteBudget
 from dtool_s3.transfer.inventory import (
     SourceInventory,
     TargetInventory,
@@ -41,7 +42,8 @@ class CopyRequest:
     `server_side`: the target's credentials may be used to read the source. `concurrency`: items in flight.
     `limits`: from which sizes on items move in parts. `grace_seconds`: how long a cancelled copy waits for a
     part under way, so that none stays behind. `pause_seconds`: see `dtool_s3.transfer.target.publish`.
-    `memory_bytes`: of items' bytes, how many may be in memory at a time.
+    `memory_bytes`: of items' bytes, how many may be in memory at a time; None: a share of what all transfers
+    of this process have together.
     """
 
     uuid: str
@@ -52,7 +54,7 @@ class CopyRequest:
     limits: PartLimits = S3_LIMITS
     grace_seconds: float = GRACE_SECONDS
     pause_seconds: float = 1.0
-    memory_bytes: int = BUDGET_BYTES
+    memory_bytes: int | None = None
 
     @property
     def source_layout(self) -> DatasetLayout:
@@ -125,7 +127,7 @@ async def _copy(
         must_stream=not server_side,
         limits=request.limits,
         grace_seconds=request.grace_seconds,
-        budget=ByteBudget(request.memory_bytes),
+        budget=shared_budget() if request.memory_bytes is None else ByteBudget(request.memory_bytes),
     )
     placed = await _place_items(mover, plan, request.concurrency, counter)
     documents = structure | await _copy_documents(source, target, found, place)

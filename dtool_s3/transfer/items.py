@@ -6,7 +6,7 @@ writing. Source: S3 CopyObject, CreateMultipartUpload; rule 13 of the API design
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dtool_s3.errors import AccessDenied, BadDigest, NotSupported
 from dtool_s3.layout import DatasetLayout, item_metadata
@@ -41,9 +41,9 @@ class ItemMover:
     layout: DatasetLayout
     keeps_headers: bool
     must_stream: bool
+    budget: ByteBudget
     limits: PartLimits = S3_LIMITS
     grace_seconds: float = GRACE_SECONDS
-    budget: ByteBudget = field(default_factory=ByteBudget)
     #: Whether a multipart upload was started.
     has_uploaded: bool = False
 

@@ -10,7 +10,6 @@ deletes nothing outside the dataset's root but that key, and that only while it 
 from collections.abc import Sequence
 from contextlib import suppress
 
-from dtool_s3.concurrency import map_bounded
 from dtool_s3.documents import MAX_ADMIN_METADATA_BYTES, MAX_REGISTRATION_BYTES, parse_admin_metadata
 from dtool_s3.errors import (
     AccessDenied,
@@ -29,6 +28,8 @@ from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_
 
 #: How often something is looked at again that others change while it is removed.
 _ATTEMPTS = 4
+#: Keys of one DeleteObjects request.
+_BATCH_KEYS = 1000
 
 
 async def remove_dataset(
@@ -112,11 +113,10 @@ async def _remove_keys(
         phase=Phase.REMOVING,
     )
 
-    async def remove(listed: ListedObject) -> None:
-        await store.delete(listed.key)
-        counter.add(items=1, size_bytes=listed.size_bytes)
-
-    await map_bounded(remove, others)
+    for start in range(0, len(others), _BATCH_KEYS):
+        batch = others[start : start + _BATCH_KEYS]
+        await store.delete_many([listed.key for listed in batch])
+        counter.add(items=len(batch), size_bytes=sum(listed.size_bytes for listed in batch))
     return len(others)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import run_workers
 from dtool_s3.digest import algorithm_of
 from dtool_s3.documents import MD5_HASH_FUNCTION, AdminMetadata, Manifest, ManifestItem
@@ -211,7 +212,7 @@ async def _verify_content(
 ) -> Verification:
     """Read and hash every item that is there in the right size."""
     algorithm = algorithm_of(manifest.hash_function)
-    tally, budget = _Tally(), ByteBudget()
+    tally, budget = _Tally(), shared_budget()
     waiting = iter(manifest.items.items())
 
     async def work() -> None:

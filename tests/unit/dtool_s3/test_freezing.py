@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dtool_s3.documents import DatasetType, parse_admin_metadata, parse_manifest
+from dtool_s3.documents import MAX_ADMIN_METADATA_BYTES, DatasetType, parse_admin_metadata, parse_manifest
 from dtool_s3.errors import (
     AccessDenied,
     BucketUnreachable,
@@ -16,12 +16,13 @@ from dtool_s3.errors import (
     ItemMissing,
     PreconditionFailed,
     RegistrationHijacked,
+    RequestRefused,
     StorageError,
     StoreFull,
     UUIDTaken,
     WrittenWhileFreezing,
 )
-from dtool_s3.freezing import publish_frozen
+from dtool_s3.freezing import find_extra, publish_frozen, read_admin_metadata, remove_extra
 from dtool_s3.layout import item_identifier
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer, MemoryStore
@@ -307,3 +308,125 @@ async def test_an_older_manifest_of_an_interrupted_freeze_is_replaced(
     assert await freeze(store) is True
 
     assert server.read(BUCKET, LAYOUT.manifest_key).body == PROTO.manifest()
+
+
+async def test_a_manifest_with_the_same_bytes_that_somebody_wrote_first_is_taken(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    key = LAYOUT.manifest_key
+    server.faults.append(
+        Fault("put", key, hook=lambda: (server.write(BUCKET, key, PROTO.manifest()), None)[1])
+    )
+
+    assert await freeze(store) is True
+
+    assert type_of(server) is DatasetType.FROZEN
+
+
+@pytest.mark.parametrize("body", [b"theirs", b"x" * 100_000])
+async def test_another_manifest_that_somebody_wrote_first_is_refused(
+    server: MemoryServer, store: MemoryStore, body: bytes
+) -> None:
+    key = LAYOUT.manifest_key
+    server.faults.append(Fault("put", key, hook=lambda: (server.write(BUCKET, key, body), None)[1]))
+
+    with pytest.raises(WrittenWhileFreezing):
+        await freeze(store)
+
+    assert type_of(server) is DatasetType.PROTO
+
+
+async def test_administrative_metadata_that_is_too_large_is_invalid(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    server.write(BUCKET, LAYOUT.admin_metadata_key, b"x" * (MAX_ADMIN_METADATA_BYTES + 1))
+
+    with pytest.raises(InvalidAdminMetadata, match="larger than"):
+        await read_admin_metadata(store, LAYOUT)
+
+
+async def test_another_refusal_to_read_administrative_metadata_is_raised_as_it_is(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    server.faults.append(Fault("get", error=RequestRefused("no", code="InvalidRequest")))
+
+    with pytest.raises(RequestRefused):
+        await read_admin_metadata(store, LAYOUT)
+
+
+# --- keys that are no items ------------------------------------------------------------------------------
+
+STRAY = LAYOUT.item_key("stray")
+
+
+def _items(server: MemoryServer) -> list[str]:
+    return [key for key in server.keys(BUCKET) if key.startswith(LAYOUT.data_prefix)]
+
+
+async def test_keys_without_a_fitting_handle_are_found_and_removed_when_asked(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    before = _items(server)
+    server.write(BUCKET, STRAY, b"x")
+    server.write(BUCKET, EXTRA, b"x", metadata={"handle": "of-another-item"})
+    server.write(BUCKET, LAYOUT.data_prefix, b"")
+
+    found = await find_extra(store, LAYOUT)
+    removed = await remove_extra(store, LAYOUT)
+
+    assert {listed.key for listed in found} == set(removed) == {STRAY, EXTRA}
+    assert _items(server) == [LAYOUT.data_prefix, *before]
+    assert await freeze(store) is True
+
+
+async def test_an_item_that_a_manifest_names_is_none_whatever_its_headers_say(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    server.write(BUCKET, LAYOUT.manifest_key, PROTO.manifest())
+    server.write(BUCKET, ITEM, b"alpha")
+
+    assert await find_extra(store, LAYOUT) == []
+
+
+@pytest.mark.parametrize("body", [None, b"{"], ids=["no manifest", "a broken one"])
+async def test_without_a_manifest_the_handle_alone_tells(
+    server: MemoryServer, store: MemoryStore, body: bytes | None
+) -> None:
+    if body is not None:
+        server.write(BUCKET, LAYOUT.manifest_key, body)
+    server.write(BUCKET, ITEM, b"alpha")
+
+    assert [listed.key for listed in await find_extra(store, LAYOUT)] == [ITEM]
+
+
+async def test_a_key_that_vanishes_while_it_is_looked_at_is_no_extra(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    server.write(BUCKET, STRAY, b"x")
+    server.faults.append(Fault("head", STRAY, hook=lambda: server.remove(BUCKET, STRAY)))
+
+    assert await find_extra(store, LAYOUT) == []
+
+
+async def test_an_extra_key_that_becomes_something_else_meanwhile_stays(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    server.write(BUCKET, STRAY, b"x")
+    server.faults.append(
+        Fault("delete", STRAY, hook=lambda: (server.write(BUCKET, STRAY, b"other"), None)[1])
+    )
+
+    with pytest.raises(PreconditionFailed):
+        await remove_extra(store, LAYOUT)
+
+    assert STRAY in _items(server)
+
+
+async def test_nothing_is_removed_from_a_frozen_dataset(server: MemoryServer, store: MemoryStore) -> None:
+    await freeze(store)
+    server.write(BUCKET, STRAY, b"x")
+
+    with pytest.raises(FrozenDataset):
+        await remove_extra(store, LAYOUT)
+
+    assert STRAY in _items(server)
