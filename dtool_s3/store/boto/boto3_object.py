@@ -39,7 +39,7 @@ def adopt_client(client: Any, bucket: str) -> S3Store:
     verified also where the client would not (`verify=False`), which is logged.
     """
     config, verify = client.meta.config, _verify(client)
-    if verify is False:
+    if verify is False and client.meta.endpoint_url.startswith("https:"):
         logger.warning("certificates_are_verified endpoint=%s", client.meta.endpoint_url)
     styles = {style: addressing for addressing, style in _ADDRESSING.items()}
     endpoint = Endpoint(
