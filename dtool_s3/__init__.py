@@ -17,7 +17,10 @@ if TYPE_CHECKING:
         copy,
         freeze,
         list_datasets,
+        publish,
+        register,
         remove,
+        unpublish,
         verify,
     )
     from dtool_s3.catalog import Catalog, CatalogEntry, EntryState
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from dtool_s3.settings import Addressing, ConditionalWrites, Credentials, Encryption, Endpoint, Secret
     from dtool_s3.transfer.engine import CopyResult
     from dtool_s3.transfer.progress import Phase, Progress
-    from dtool_s3.transfer.verify import Verification, VerifiedDataset
+    from dtool_s3.transfer.verify import Verification, VerifiedDataset, VerifyMethod
 
 __all__ = [
     "Addressing",
@@ -46,13 +49,17 @@ __all__ = [
     "Secret",
     "Verification",
     "VerifiedDataset",
+    "VerifyMethod",
     "abort_uploads",
     "close_stores",
     "copy",
     "freeze",
     "list_datasets",
+    "publish",
     "read_configuration",
+    "register",
     "remove",
+    "unpublish",
     "verify",
 ]
 
@@ -63,7 +70,10 @@ _MODULES = {
         "copy",
         "freeze",
         "list_datasets",
+        "publish",
+        "register",
         "remove",
+        "unpublish",
         "verify",
     ),
     "dtool_s3.catalog": ("Catalog", "CatalogEntry", "EntryState"),
@@ -79,7 +89,7 @@ _MODULES = {
     ),
     "dtool_s3.transfer.engine": ("CopyResult",),
     "dtool_s3.transfer.progress": ("Phase", "Progress"),
-    "dtool_s3.transfer.verify": ("Verification", "VerifiedDataset"),
+    "dtool_s3.transfer.verify": ("Verification", "VerifiedDataset", "VerifyMethod"),
 }
 _MODULE_BY_NAME = {name: module for module, names in _MODULES.items() for name in names}
 

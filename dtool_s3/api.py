@@ -11,21 +11,22 @@ answer) beside what each of them names; see `dtool_s3.errors`.
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from dtool_s3 import catalog as _catalog
-from dtool_s3.catalog import Catalog
+from dtool_s3 import catalog, publishing
+from dtool_s3.catalog import EMPTY_CATALOG, Catalog
 from dtool_s3.concurrency import map_bounded
-from dtool_s3.configuration import Configure, read_configuration
-from dtool_s3.errors import DatasetMissing, FrozenDataset, UUIDTaken
+from dtool_s3.configuration import Configure, read_configuration, with_slash
+from dtool_s3.copying import CopiedDataset, Copying
+from dtool_s3.errors import DatasetMissing, FrozenDataset, NotSupported
 from dtool_s3.freezing import read_admin_metadata
-from dtool_s3.place import Bucket, Place, find_place, open_bucket
-from dtool_s3.registration import read_registration
-from dtool_s3.store.protocol import Upload
-from dtool_s3.transfer.engine import CopyRequest, CopyResult, copy_dataset
+from dtool_s3.freezing import remove_extra as remove_extra_objects
+from dtool_s3.layout import DatasetLayout
+from dtool_s3.place import Place, find_place, open_bucket
+from dtool_s3.registration import register_found
+from dtool_s3.store.protocol import Upload, UrlStore
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.removal import remove_dataset
-from dtool_s3.transfer.verify import VerifiedDataset, verify_dataset
+from dtool_s3.transfer.verify import VerifiedDataset, VerifyMethod, verify_dataset
 
 DEFAULT_CONCURRENCY = 32
 
@@ -35,17 +36,12 @@ __all__ = [
     "copy",
     "freeze",
     "list_datasets",
+    "publish",
+    "register",
     "remove",
+    "unpublish",
     "verify",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class CopiedDataset:
-    """A copy: its URI, and what is known of it."""
-
-    uri: str
-    result: CopyResult
 
 
 async def copy(
@@ -64,46 +60,61 @@ async def copy(
     goes on where it was: call again. `concurrency`: items in flight.
 
     Raises SourceNotFound, SourceNotFrozen, SourceDamaged, ItemMissing, InvalidManifest, UnsafePath; UUIDTaken
-    where the target bucket has the UUID at another place; ContentDiffers, WrittenWhileFreezing. The target is
-    then a proto dataset or what it was before.
+    where the target bucket has the UUID at another place, which it names; ContentDiffers,
+    WrittenWhileFreezing, OSError. The target is then a proto dataset or what it was before.
     """
-    source = await find_place(source_uri, configure)
-    target = open_bucket(base_uri, configure)
-    prefix = await _check_free(target, source.layout.uuid)
-    request = CopyRequest(
-        source.layout.uuid, source.layout.prefix, prefix, server_side=True, concurrency=concurrency
-    )
-    result = await copy_dataset(source.store, target.store, request, on_progress=on_progress)
-    return CopiedDataset(f"s3://{target.store.bucket}/{request.uuid}", result)
+    return await Copying(source_uri, base_uri, configure, concurrency, on_progress).run()
 
 
 async def list_datasets(
-    base_uri: str, *, configure: Configure = read_configuration, prefixes: Iterable[str] = ()
+    base_uri: str,
+    *,
+    configure: Configure = read_configuration,
+    prefixes: Iterable[str] = (),
+    previous: Catalog = EMPTY_CATALOG,
 ) -> Catalog:
     """List the datasets of a bucket: frozen and proto ones, and what is wrong with the others.
 
-    `prefixes`: where to look for datasets that are not registered, beside the configured prefix. Trouble
-    with one dataset is told in its entry and hides no other.
+    `prefixes`: where to look for datasets that are not registered, beside the configured prefix; what is
+    registered elsewhere is marked as outside. `previous`: an earlier result for this bucket, which makes the
+    next one cheaper. Trouble with one dataset is told in its entry and hides no other.
     """
     bucket = open_bucket(base_uri, configure)
-    places = dict.fromkeys([bucket.configuration.prefix, *prefixes])
-    return await _catalog.list_datasets(bucket.store, prefixes=places)
+    places = {bucket.configuration.prefix, *map(with_slash, prefixes)}
+    return await catalog.list_datasets(bucket.store, prefixes=places, previous=previous)
 
 
-async def verify(uri: str, *, configure: Configure = read_configuration) -> VerifiedDataset:
-    """Compare a frozen dataset with its own manifest; what differs is in the result, up to 20 items of it.
+async def verify(
+    uri: str,
+    *,
+    method: VerifyMethod = VerifyMethod.LISTING,
+    configure: Configure = read_configuration,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    on_progress: ProgressSink = no_progress,
+) -> VerifiedDataset:
+    """Compare a frozen dataset with its own manifest: by one listing, or by reading every byte.
 
-    Raises DatasetMissing, NotSupported for a proto dataset, InvalidManifest, InvalidAdminMetadata,
-    ContentDiffers for items that no manifest names.
+    What differs is in the result, up to 20 items of it. `concurrency`: items read at a time.
+
+    Raises DatasetMissing, NotSupported for a proto dataset or an unknown hash function, InvalidManifest,
+    InvalidAdminMetadata.
     """
     place = await find_place(uri, configure)
-    return await verify_dataset(place.store, place.layout)
+    return await verify_dataset(
+        place.store, place.layout, method=method, concurrency=concurrency, on_progress=on_progress
+    )
 
 
 async def freeze(
-    uri: str, *, configure: Configure = read_configuration, on_progress: ProgressSink = no_progress
+    uri: str,
+    *,
+    remove_extra: bool = False,
+    configure: Configure = read_configuration,
+    on_progress: ProgressSink = no_progress,
 ) -> VerifiedDataset:
     """Freeze a proto dataset, as `dtool freeze` does, and return what a listing shows of it afterwards.
+
+    `remove_extra`: first remove the keys among the items that dtool did not write.
 
     Raises DatasetMissing; FrozenDataset for a dataset that is frozen already; ContentDiffers, naming keys
     that are no items; ItemMissing, WrittenWhileFreezing. It is a proto dataset still then.
@@ -114,6 +125,8 @@ async def freeze(
     admin, _ = await read_admin_metadata(place.store, place.layout)
     if admin.is_frozen:
         raise FrozenDataset(f"{uri} is frozen already")
+    if remove_extra:
+        await remove_extra_objects(place.store, place.layout)
     items = (await place.store.list(place.layout.data_prefix)).objects
     counter = ProgressCounter(
         on_progress,
@@ -121,15 +134,18 @@ async def freeze(
         bytes_total=sum(listed.size_bytes for listed in items),
         phase=Phase.FREEZING,
     )
-    loop = asyncio.get_running_loop()
-    await asyncio.to_thread(
-        freeze_proto_dataset,
-        uri,
-        place.store,
-        prefix=place.layout.prefix,
-        cache_directory=place.configuration.cache_directory,
-        on_items=lambda count: _tell(loop, counter, count),
-    )
+    ticker = _Ticker(counter, asyncio.get_running_loop())
+    try:
+        await asyncio.to_thread(
+            freeze_proto_dataset,
+            uri,
+            place.store,
+            prefix=place.layout.prefix,
+            cache_directory=place.configuration.cache_directory,
+            on_items=ticker,
+        )
+    finally:
+        ticker.is_stopped = True
     return await verify_dataset(place.store, place.layout)
 
 
@@ -151,7 +167,7 @@ async def remove(
     place = await find_place(uri, configure)
     removed = await remove_dataset(place.store, place.layout, only_proto=only_proto, on_progress=on_progress)
     if not removed:
-        raise missing(place)
+        raise _missing(place)
     return removed
 
 
@@ -168,24 +184,62 @@ async def abort_uploads(uri: str, *, configure: Configure = read_configuration) 
     return len(await map_bounded(abort, await place.store.list_uploads(place.layout.root)))
 
 
-def missing(place: Place) -> DatasetMissing:
+async def register(uri: str, *, prefix: str, configure: Configure = read_configuration) -> bool:
+    """Write the lost registration key of the dataset that lies under `prefix`; False if it was right already.
+
+    Raises DatasetMissing where no dataset lies there, InvalidAdminMetadata where it cannot be read or has
+    another UUID, UUIDTaken where the key names another prefix: it is never overwritten.
+    """
+    place = await find_place(uri, configure)
+    return await register_found(place.store, DatasetLayout(with_slash(prefix), place.layout.uuid))
+
+
+async def publish(
+    uri: str, *, expires_seconds: int | None = None, configure: Configure = read_configuration
+) -> str:
+    """Make a frozen dataset readable over HTTP and return the URL, which was read as a stranger would.
+
+    `expires_seconds`: with signed URLs that are valid so long, at most 7 days; None: as the configuration
+    says, which may be without end.
+
+    Raises SourceNotFrozen, DatasetMissing, ItemMissing, ContentDiffers; NotSupported and AccessDenied where
+    the service lets nobody read, saying what to do instead. Then all is taken back.
+    """
+    place = await find_place(uri, configure)
+    expiry = place.configuration.publish_expiry_seconds if expires_seconds is None else expires_seconds
+    return await publishing.publish(_with_urls(place), place.layout, expires_seconds=expiry)
+
+
+async def unpublish(uri: str, *, configure: Configure = read_configuration) -> None:
+    """Take a publication back; signed URLs that were given out are valid until they expire.
+
+    Raises DatasetMissing, NotSupported where the dataset still answers strangers for another reason.
+    """
+    place = await find_place(uri, configure)
+    await publishing.unpublish(_with_urls(place), place.layout)
+
+
+def _with_urls(place: Place) -> UrlStore:
+    if not isinstance(place.store, UrlStore):
+        raise NotSupported(f"the store of bucket {place.store.bucket!r} gives no URLs")
+    return place.store
+
+
+def _missing(place: Place) -> DatasetMissing:
     """Build the error for a place where there is no dataset."""
     where = f"under {place.layout.prefix!r}" if place.layout.prefix else "at the top of the bucket"
     known = "" if place.is_registered else ": no registration key, and nothing"
     return DatasetMissing(f"there is no dataset s3://{place.store.bucket}/{place.layout.uuid}{known} {where}")
 
 
-async def _check_free(target: Bucket, uuid: str) -> str:
-    """Return the prefix for a new dataset. Raises UUIDTaken where the UUID is registered under another."""
-    prefix = target.configuration.check_prefix()
-    registered = await read_registration(target.store, uuid)
-    if registered is not None and registered != prefix:
-        raise UUIDTaken(
-            f"s3://{target.store.bucket}/{uuid} exists already, under the prefix {registered!r}; "
-            f"{target.configuration.prefix_variable} says {prefix!r}"
-        )
-    return prefix
+class _Ticker:
+    """Counts items in another thread, and ends the work there once nobody waits for it."""
 
+    def __init__(self, counter: ProgressCounter, loop: asyncio.AbstractEventLoop) -> None:
+        self._counter, self._loop = counter, loop
+        self.is_stopped = False
 
-def _tell(loop: asyncio.AbstractEventLoop, counter: ProgressCounter, items: int) -> None:
-    loop.call_soon_threadsafe(lambda: counter.add(items=items, size_bytes=0))
+    def __call__(self, items: int) -> None:
+        if self.is_stopped:
+            raise InterruptedError("the freezing was given up before anything was written")
+        self._loop.call_soon_threadsafe(lambda: self._counter.add(items=items, size_bytes=0))

@@ -43,6 +43,11 @@ def default_cache_directory() -> Path:
     return Path(dtoolcore.utils.DEFAULT_CACHE_PATH)
 
 
+def with_slash(prefix: str) -> str:
+    """Return a prefix as datasets need it: `""`, or with a slash at its end."""
+    return prefix if prefix == "" or prefix.endswith("/") else f"{prefix}/"
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """How one bucket is reached, and how datasets are put into it; made without reading anything.
@@ -64,8 +69,7 @@ class Configuration:
     origins: Mapping[str, str] = field(default_factory=lambda: _NO_ORIGINS, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.prefix and not self.prefix.endswith("/"):
-            object.__setattr__(self, "prefix", f"{self.prefix}/")
+        object.__setattr__(self, "prefix", with_slash(self.prefix))
 
     def check_prefix(self) -> str:
         """Return the prefix if datasets may be created under it. Raises SettingsError."""

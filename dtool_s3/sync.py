@@ -12,7 +12,17 @@ from typing import Any, ParamSpec, TypeVar
 from dtool_s3 import api
 from dtool_s3.blocking import run
 
-__all__ = ["abort_uploads", "copy", "freeze", "list_datasets", "remove", "verify"]
+__all__ = [
+    "abort_uploads",
+    "copy",
+    "freeze",
+    "list_datasets",
+    "publish",
+    "register",
+    "remove",
+    "unpublish",
+    "verify",
+]
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -35,5 +45,8 @@ abort_uploads = _blocking(api.abort_uploads)
 copy = _blocking(api.copy)
 freeze = _blocking(api.freeze)
 list_datasets = _blocking(api.list_datasets)
+publish = _blocking(api.publish)
+register = _blocking(api.register)
 remove = _blocking(api.remove)
+unpublish = _blocking(api.unpublish)
 verify = _blocking(api.verify)

@@ -1,13 +1,11 @@
 """The functions over URIs: from the URI to the right store and prefix, and what they refuse."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pytest
 
 from dtool_s3 import api
 from dtool_s3.catalog import EntryState
-from dtool_s3.configuration import Configuration
 from dtool_s3.errors import (
     BucketUnreachable,
     ContentDiffers,
@@ -19,49 +17,21 @@ from dtool_s3.errors import (
     SourceNotFrozen,
     UUIDTaken,
 )
-from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.faults import Fault
-from dtool_s3.store.memory import MemoryServer
 from dtool_s3.transfer.progress import Phase, Progress
-from tests.support.datasets import ITEMS, UUID, DatasetFixture, md5, write_dataset
+from tests.support.datasets import ITEMS, UUID, DatasetFixture, md5
+from tests.support.two_buckets import TwoBuckets
 
 URI = f"s3://source/{UUID}"
 OTHER_UUID = "2d21877d-d5ba-4b5a-8c6e-1e6a1f2d8b22"
 
 
-@dataclass(slots=True)
-class Lab:
-    """Two buckets of one server in memory; `prefixes` is where new datasets go in them."""
-
-    server: MemoryServer = field(default_factory=MemoryServer)
-    prefixes: dict[str, str] = field(default_factory=lambda: {"target": "u/alice/"})
-    asked: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for name in ("source", "target"):
-            self.server.create_bucket(name)
-
-    def configure(self, bucket: str) -> Configuration:
-        """Give a bucket's configuration, as `read_configuration` would."""
-        self.asked.append(bucket)
-        store = self.server.store(bucket)
-        return Configuration(bucket, store=store, prefix=self.prefixes.get(bucket, ""))
-
-    async def write(self, dataset: DatasetFixture, bucket: str = "source") -> DatasetLayout:
-        """Put a dataset into a bucket."""
-        return await write_dataset(self.server.store(bucket), dataset)
-
-    def list_keys(self, bucket: str = "target") -> list[str]:
-        """List all keys of a bucket."""
-        return self.server.keys(bucket)
-
-
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
+def lab() -> TwoBuckets:
+    return TwoBuckets()
 
 
-async def test_a_copy_lies_under_the_configured_prefix_of_its_bucket(lab: Lab) -> None:
+async def test_a_copy_lies_under_the_configured_prefix_of_its_bucket(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture(prefix="old/"))
 
     copied = await api.copy(URI, "s3://target", configure=lab.configure)
@@ -72,7 +42,7 @@ async def test_a_copy_lies_under_the_configured_prefix_of_its_bucket(lab: Lab) -
     assert f"u/alice/{UUID}/dtool" in lab.list_keys()
 
 
-async def test_a_copy_that_is_there_is_found_not_made_again(lab: Lab) -> None:
+async def test_a_copy_that_is_there_is_found_not_made_again(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture())
     await api.copy(URI, "s3://target", configure=lab.configure)
     lab.server.requests.clear()
@@ -83,7 +53,7 @@ async def test_a_copy_that_is_there_is_found_not_made_again(lab: Lab) -> None:
     assert {"copy", "delete"}.isdisjoint(r.operation for r in lab.server.requests)
 
 
-async def test_an_interrupted_copy_goes_on_where_it_was(lab: Lab) -> None:
+async def test_an_interrupted_copy_goes_on_where_it_was(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture())
     lab.server.faults.append(Fault("copy", skip=1, error=BucketUnreachable("no answer"), times=None))
     with pytest.raises(BucketUnreachable):
@@ -95,7 +65,7 @@ async def test_an_interrupted_copy_goes_on_where_it_was(lab: Lab) -> None:
     assert 0 < copied.result.moved < len(ITEMS)
 
 
-async def test_a_copy_tells_how_far_it_is(lab: Lab) -> None:
+async def test_a_copy_tells_how_far_it_is(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture())
     told: list[Progress] = []
 
@@ -105,7 +75,7 @@ async def test_a_copy_tells_how_far_it_is(lab: Lab) -> None:
     assert told[-1].phase is Phase.FREEZING
 
 
-async def test_a_uuid_that_is_registered_elsewhere_in_the_bucket_is_named(lab: Lab) -> None:
+async def test_a_uuid_that_is_registered_elsewhere_in_the_bucket_is_named(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture())
     await lab.write(DatasetFixture(prefix="u/bob/"), "target")
     before = lab.list_keys()
@@ -122,7 +92,7 @@ async def test_a_uuid_that_is_registered_elsewhere_in_the_bucket_is_named(lab: L
     ids=["none", "proto"],
 )
 async def test_only_a_frozen_dataset_is_copied(
-    lab: Lab, dataset: DatasetFixture | None, error: type[Exception]
+    lab: TwoBuckets, dataset: DatasetFixture | None, error: type[Exception]
 ) -> None:
     if dataset is not None:
         await lab.write(dataset)
@@ -133,7 +103,7 @@ async def test_only_a_frozen_dataset_is_copied(
     assert lab.list_keys() == []
 
 
-async def test_nothing_is_copied_under_an_unsafe_prefix(lab: Lab) -> None:
+async def test_nothing_is_copied_under_an_unsafe_prefix(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture())
     lab.prefixes["target"] = "u/../bob/"
 
@@ -155,7 +125,7 @@ async def test_nothing_is_copied_under_an_unsafe_prefix(lab: Lab) -> None:
     ],
 )
 async def test_a_bucket_and_a_dataset_are_not_mistaken_for_each_other(
-    lab: Lab, call: Callable[[Lab], object]
+    lab: TwoBuckets, call: Callable[[TwoBuckets], object]
 ) -> None:
     await lab.write(DatasetFixture())
 
@@ -163,7 +133,7 @@ async def test_a_bucket_and_a_dataset_are_not_mistaken_for_each_other(
         await call(lab)  # type: ignore[misc]
 
 
-async def test_datasets_of_a_bucket_are_listed_with_their_state(lab: Lab) -> None:
+async def test_datasets_of_a_bucket_are_listed_with_their_state(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture())
     await lab.write(DatasetFixture(uuid=OTHER_UUID, is_frozen=False, prefix="u/bob/"))
 
@@ -173,7 +143,7 @@ async def test_datasets_of_a_bucket_are_listed_with_their_state(lab: Lab) -> Non
     assert states == {UUID: EntryState.FROZEN, OTHER_UUID: EntryState.PROTO}
 
 
-async def test_a_whole_dataset_is_verified(lab: Lab) -> None:
+async def test_a_whole_dataset_is_verified(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture(prefix="u/bob/"))
 
     verified = await api.verify(URI, configure=lab.configure)
@@ -182,7 +152,7 @@ async def test_a_whole_dataset_is_verified(lab: Lab) -> None:
     assert verified.verification.is_proven
 
 
-async def test_a_hole_is_found(lab: Lab) -> None:
+async def test_a_hole_is_found(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture(stored={"a.txt": None}))
 
     verified = await api.verify(URI, configure=lab.configure)
@@ -190,7 +160,7 @@ async def test_a_hole_is_found(lab: Lab) -> None:
     assert [m.relpath for m in verified.verification.mismatches] == ["a.txt"]
 
 
-async def test_a_proto_dataset_is_frozen_as_dtool_would(lab: Lab) -> None:
+async def test_a_proto_dataset_is_frozen_as_dtool_would(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture(is_frozen=False, prefix="u/bob/"))
     told: list[Progress] = []
 
@@ -201,14 +171,14 @@ async def test_a_proto_dataset_is_frozen_as_dtool_would(lab: Lab) -> None:
     assert told[-1] == Progress(Phase.FREEZING, len(ITEMS), len(ITEMS), 0, told[0].bytes_total)
 
 
-async def test_a_frozen_dataset_is_not_frozen_again(lab: Lab) -> None:
+async def test_a_frozen_dataset_is_not_frozen_again(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture())
 
     with pytest.raises(FrozenDataset):
         await api.freeze(URI, configure=lab.configure)
 
 
-async def test_what_is_no_item_is_not_frozen(lab: Lab) -> None:
+async def test_what_is_no_item_is_not_frozen(lab: TwoBuckets) -> None:
     layout = await lab.write(DatasetFixture(is_frozen=False))
     lab.server.write("source", f"{layout.data_prefix}thumbs.db", b"!")
 
@@ -217,7 +187,7 @@ async def test_what_is_no_item_is_not_frozen(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("is_frozen", [True, False])
-async def test_a_dataset_is_removed_with_its_registration(lab: Lab, is_frozen: bool) -> None:
+async def test_a_dataset_is_removed_with_its_registration(lab: TwoBuckets, is_frozen: bool) -> None:
     await lab.write(DatasetFixture(is_frozen=is_frozen, prefix="u/bob/"))
 
     removed = await api.remove(URI, configure=lab.configure)
@@ -226,7 +196,7 @@ async def test_a_dataset_is_removed_with_its_registration(lab: Lab, is_frozen: b
     assert lab.list_keys("source") == []
 
 
-async def test_a_removal_goes_on_from_the_registration_key_alone(lab: Lab) -> None:
+async def test_a_removal_goes_on_from_the_registration_key_alone(lab: TwoBuckets) -> None:
     lab.server.write("source", f"dtool-{UUID}", b"u/bob/")
     lab.server.write("source", f"u/bob/{UUID}/data/{md5(b'')}", b"left")
 
@@ -234,7 +204,7 @@ async def test_a_removal_goes_on_from_the_registration_key_alone(lab: Lab) -> No
     assert lab.list_keys("source") == []
 
 
-async def test_a_frozen_dataset_is_kept_where_only_a_proto_dataset_is_meant(lab: Lab) -> None:
+async def test_a_frozen_dataset_is_kept_where_only_a_proto_dataset_is_meant(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture())
     before = lab.list_keys("source")
 
@@ -244,14 +214,14 @@ async def test_a_frozen_dataset_is_kept_where_only_a_proto_dataset_is_meant(lab:
     assert lab.list_keys("source") == before
 
 
-async def test_what_is_not_there_cannot_be_removed_or_verified(lab: Lab) -> None:
+async def test_what_is_not_there_cannot_be_removed_or_verified(lab: TwoBuckets) -> None:
     with pytest.raises(DatasetMissing, match=UUID):
         await api.remove(URI, configure=lab.configure)
     with pytest.raises(DatasetMissing):
         await api.verify(URI, configure=lab.configure)
 
 
-async def test_unfinished_uploads_of_one_dataset_are_aborted(lab: Lab) -> None:
+async def test_unfinished_uploads_of_one_dataset_are_aborted(lab: TwoBuckets) -> None:
     layout = await lab.write(DatasetFixture(is_frozen=False))
     store = lab.server.store("source")
     await store.start_upload(layout.item_key(md5(b"")), {})
@@ -262,7 +232,7 @@ async def test_unfinished_uploads_of_one_dataset_are_aborted(lab: Lab) -> None:
     assert [upload.key for upload in await store.list_uploads("")] == ["elsewhere"]
 
 
-async def test_a_bucket_is_configured_by_its_name(lab: Lab) -> None:
+async def test_a_bucket_is_configured_by_its_name(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture())
 
     await api.copy(URI, "s3://target", configure=lab.configure)

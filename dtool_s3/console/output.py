@@ -1,0 +1,93 @@
+"""What `dtool-s3` prints: owns that stdout holds results only; notes and errors go to stderr.
+
+Neither secrets nor control characters of remote names reach a terminal.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from dtool_s3.console.exit_code import exit_code, hint
+from dtool_s3.errors import DtoolS3Error
+
+_SIGNED_QUERY = re.compile(r"\?[^\s'\"]*(?:Signature|X-Amz-|AWSAccessKeyId)[^\s'\"]*", re.IGNORECASE)
+_USER_INFO = re.compile(r"//[^/@\s'\"]+@")
+_UNITS = ("kB", "MB", "GB", "TB", "PB")
+
+
+def printable(text: str) -> str:
+    """Replace what would move a terminal's cursor or break a line; spaces stay."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def redact(text: str) -> str:
+    """Take signatures and passwords out of URLs within a message, and put it on one line."""
+    shown = _USER_INFO.sub("//***@", _SIGNED_QUERY.sub("?***", text))
+    return printable(" ".join(shown.split()))
+
+
+def format_size(size_bytes: int) -> str:
+    """Show a size for people: `17.3 MB`."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    size, units = size_bytes / 1000, iter(_UNITS)
+    unit = next(units)
+    while size >= 999.95 and unit != _UNITS[-1]:
+        size, unit = size / 1000, next(units)
+    return f"{size:.1f} {unit}"
+
+
+def format_items(items: int, size_bytes: int) -> str:
+    """Show a number of items and their size."""
+    return f"{items} item{'' if items == 1 else 's'}, {format_size(size_bytes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where results, notes and errors go; `is_json`: documents instead of lines, and no notes."""
+
+    stdout: TextIO
+    stderr: TextIO
+    is_json: bool = False
+    is_quiet: bool = False
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether somebody watches."""
+        return self.stderr.isatty() and not self.is_quiet and not self.is_json
+
+    def result(self, document: Mapping[str, Any], lines: Iterable[str]) -> None:
+        """Print a result: the document as one line of JSON, or the lines."""
+        if self.is_json:
+            print(json.dumps(document, ensure_ascii=False), file=self.stdout)
+            return
+        for line in lines:
+            print(printable(line), file=self.stdout)
+
+    def row(self, cells: Iterable[str]) -> None:
+        """Print the cells of one line of a table, with tabs between them, for the programs of a pipe."""
+        print("\t".join(map(printable, cells)), file=self.stdout)
+
+    def note(self, text: str) -> None:
+        """Tell people something beside the result."""
+        if not self.is_quiet and not self.is_json:
+            print(redact(text), file=self.stderr)
+
+    def error(self, error: BaseException) -> None:
+        """Print one line about a failure and what to do next."""
+        reason = error.reason if isinstance(error, DtoolS3Error) else type(error).__name__
+        message, next_step = redact(str(error)) or "no further information", hint(error)
+        if self.is_json:
+            document = {
+                "reason": reason,
+                "message": message,
+                "hint": next_step,
+                "exit_code": int(exit_code(error)),
+                "retryable": isinstance(error, DtoolS3Error) and error.retryable,
+            }
+            print(json.dumps({"error": document}, ensure_ascii=False), file=self.stdout)
+            return
+        shown = f"dtool-s3: {reason}: {message}" + (f" ({next_step})" if next_step else "")
+        print(shown, file=self.stderr)
