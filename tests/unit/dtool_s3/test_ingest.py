@@ -20,8 +20,8 @@ from dtool_s3.errors import (
     UnsafePath,
     UUIDTaken,
 )
-from dtool_s3.ingest.engine import ingest_objects
-from dtool_s3.ingest.plan import IngestRequest
+from dtool_s3.ingestion.engine import ingest_objects
+from dtool_s3.ingestion.plan import IngestRequest
 from dtool_s3.layout import item_identifier, item_metadata
 from dtool_s3.store.faults import Fault, Request
 from dtool_s3.store.memory import MemoryServer, MemoryStore

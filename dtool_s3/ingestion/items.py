@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from dtool_s3.documents import ManifestItem
 from dtool_s3.errors import SourceDamaged
-from dtool_s3.ingest.plan import PlainObject
+from dtool_s3.ingestion.plan import PlainObject
 from dtool_s3.layout import item_identifier
 from dtool_s3.transfer.inventory import TargetInventory
 from dtool_s3.transfer.item_errors import reading_source, writing_target

@@ -26,8 +26,8 @@ from dtool_s3.documents import (
     build_manifest_body,
 )
 from dtool_s3.errors import AccessDenied, ContentDiffers, NotSupported
-from dtool_s3.ingest.items import Placer
-from dtool_s3.ingest.plan import (
+from dtool_s3.ingestion.items import Placer
+from dtool_s3.ingestion.plan import (
     IngestRequest,
     PlainObject,
     check_place,
