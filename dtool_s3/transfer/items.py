@@ -6,8 +6,9 @@ writing. Source: S3 CopyObject, CreateMultipartUpload; rule 13 of the API design
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.errors import AccessDenied, BadDigest, NotSupported
 from dtool_s3.layout import DatasetLayout, item_metadata
 from dtool_s3.store.protocol import ListedObject, ObjectInfo, Part, Store, Upload
@@ -41,9 +42,9 @@ class ItemMover:
     layout: DatasetLayout
     keeps_headers: bool
     must_stream: bool
-    budget: ByteBudget
     limits: PartLimits = S3_LIMITS
     grace_seconds: float = GRACE_SECONDS
+    budget: ByteBudget = field(default_factory=shared_budget)
     #: Whether a multipart upload was started.
     has_uploaded: bool = False
 
