@@ -10,12 +10,13 @@ import functools
 import itertools
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import urllib3
 
 from dtool_s3.layout import item_identifier
 from tests.support.upstream import Dtool, bucket_environment, ensure_upstream
@@ -59,6 +60,7 @@ def writing(files: Mapping[str, Path], buckets: Mapping[str, str]) -> Iterator[C
     yield dtool("readme", "write", uri, "-", stdin="---\ndescription: first thoughts\n")
     yield dtool("tag", "set", uri, "blue")
     yield dtool("annotation", "set", uri, "project", "atlas")
+    yield dtool("status", uri, name="status")
     yield dtool("freeze", uri)
     yield dtool("tag", "set", uri, "late")
     yield dtool("tag", "set", uri, "wrong")
@@ -70,7 +72,19 @@ def writing(files: Mapping[str, Path], buckets: Mapping[str, str]) -> Iterator[C
     yield dtool("cp", "--quiet", uri, copied, name="copied")
     yield {"begin_copy": uri, "to": resumed}
     yield dtool("cp", "--quiet", "--resume", uri, resumed, name="resumed")
-    yield dtool("publish", "--quiet", uri, name="published")
+
+
+def fetching(url: str, disk: Path) -> dict[str, Command]:
+    """Everything that a stranger reads of a published dataset."""
+    disk.mkdir(parents=True)
+    return {
+        "items": dtool("ls", url),
+        "readme": dtool("readme", "show", url),
+        "tags": dtool("tag", "ls", url),
+        "annotation": dtool("annotation", "get", url, "project"),
+        "overlays": dtool("overlays", "show", url),
+        "cp": dtool("cp", "--quiet", url, str(disk)),
+    }
 
 
 def reading(uris: Mapping[str, str], directory: Path) -> Iterator[tuple[str, Command]]:
@@ -121,15 +135,6 @@ EXPECTED: Mapping[str, str | set[str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a writer printed, and where things are."""
-
-    results: Sequence[Result]
-    uris: Mapping[str, str]
-    published: Result
-
-
 class Matrix:
     """Both servers and both packages; each writes and reads at the first question."""
 
@@ -153,7 +158,7 @@ class Matrix:
             self._files[relpath] = directory / item_identifier(relpath)
             self._files[relpath].write_bytes(body)
 
-    def dtool(self, package: str, server: str) -> Dtool:
+    def dtool(self, package: str, server: str, **more: str) -> Dtool:
         """Return a package's dtool; it knows all buckets of a server."""
         home = self._directory / f"{package}-{server}"
         environment: dict[str, str] = {}
@@ -161,28 +166,45 @@ class Matrix:
             for bucket in buckets.values() if its_server == server else ():
                 environment |= bucket_environment(bucket, *self._access[server], home, PREFIX)
         directory = Path(sys.executable).parent if package == "ours" else ensure_upstream() / "bin"
-        return Dtool(directory, environment)
+        return Dtool(directory, environment | more)
 
     @functools.cache  # noqa: B019 - one matrix a module
-    def write(self, server: str, writer: str) -> Written:
-        """Let a package write everything on a server."""
+    def write(self, server: str, writer: str) -> Mapping[str, str]:
+        """Let a package write everything on a server; return the URIs of its datasets."""
         commands = list(writing(self._files, self._buckets[server, writer]))
-        *results, published = self.dtool(writer, server).commands(commands)
+        results = self.dtool(writer, server).commands(commands)
         failed = [
             f"dtool {command.get('arguments', 'begin copy')}: {result}"
-            for command, result in zip(commands, results, strict=False)
+            for command, result in zip(commands, results, strict=True)
             if result["exit_code"]
         ]
         assert not failed, "\n".join(failed)
         names = [command.get("name", "") for command in commands]
-        uris = {name: results[names.index(name)]["stdout"] for name in DATASETS}
-        return Written(results, uris, published)
+        assert results[names.index("status")]["stdout"] == "proto"
+        return {name: results[names.index(name)]["stdout"] for name in DATASETS}
+
+    @functools.cache  # noqa: B019 - as above
+    def publish(self, server: str, writer: str, *, is_signed: bool) -> Result:
+        """Let a package publish what it wrote, to everybody or by signed URLs."""
+        uri = self.write(server, writer)["copied" if is_signed else "written"]
+        more = {"DTOOL_S3_PUBLISH_EXPIRY": "600"} if is_signed else {}
+        (result,) = self.dtool(writer, server, **more).commands([dtool("publish", "--quiet", uri)])
+        return result
+
+    def fetch(self, url: str, reader: str, disk: Path) -> dict[str, Result]:
+        """Let a package read a published dataset without any keys."""
+        program = self.dtool(reader, SERVERS[0])
+        environment = {k: v for k, v in program.environment.items() if not k.startswith("DTOOL_S3_")}
+        # a cache of its own: what was read with keys must not help
+        stranger = replace(program, environment=environment | {"DTOOL_CACHE_DIRECTORY": f"{disk}-cache"})
+        table = fetching(url, disk)
+        return dict(zip(table, stranger.commands(list(table.values())), strict=True))
 
     @functools.cache  # noqa: B019 - as above
     def read(self, server: str, writer: str, reader: str) -> Mapping[str, Result]:
         """Let a package read everything that another one wrote on a server."""
         directory = self.disk(server, writer, reader)
-        table = dict(reading(self.write(server, writer).uris, directory))
+        table = dict(reading(self.write(server, writer), directory))
         results = self.dtool(reader, server).commands(list(table.values()))
         return dict(zip(table, results, strict=True))
 
@@ -232,14 +254,19 @@ def test_a_reader_finds_a_dataset_and_its_bytes(
     matrix: Matrix, server: str, writer: str, reader: str, dataset: str
 ) -> None:
     read = matrix.read(server, writer, reader)
-    uri = matrix.write(server, writer).uris[dataset]
+    uri = matrix.write(server, writer)[dataset]
 
     assert read[f"ls of the bucket ({dataset})"]["stdout"] == uri
     assert read[f"uuid ({dataset})"]["stdout"] == uri.rpartition("/")[2]
     assert read[f"cp to disk ({dataset})"]["exit_code"] == 0
-    (copy,) = (matrix.disk(server, writer, reader) / dataset).iterdir()
-    data = copy / "data"
-    assert {str(p.relative_to(data)): p.read_bytes() for p in data.rglob("*") if p.is_file()} == dict(CONTENT)
+    assert content_of(matrix.disk(server, writer, reader) / dataset) == CONTENT
+
+
+def content_of(directory: Path) -> dict[str, bytes]:
+    """Return the items of the one dataset in a directory."""
+    (dataset,) = directory.iterdir()
+    data = dataset / "data"
+    return {str(p.relative_to(data)): p.read_bytes() for p in data.rglob("*") if p.is_file()}
 
 
 @of_every_pair
@@ -247,3 +274,40 @@ def test_a_reader_sees_no_difference_between_a_dataset_and_its_copy(
     matrix: Matrix, server: str, writer: str, reader: str
 ) -> None:
     assert matrix.read(server, writer, reader)["diff"]["exit_code"] == 0
+
+
+@pytest.mark.parametrize("reader", PACKAGES)
+@pytest.mark.parametrize("writer", PACKAGES)
+@pytest.mark.parametrize(("server", "is_signed"), [("moto", False), ("moto", True), ("seaweedfs", True)])
+def test_a_stranger_reads_what_was_published(
+    matrix: Matrix, server: str, writer: str, reader: str, is_signed: bool, tmp_path: Path
+) -> None:
+    published = matrix.publish(server, writer, is_signed=is_signed)
+    assert published["exit_code"] == 0, published
+
+    read = matrix.fetch(published["stdout"], reader, tmp_path / "disk")
+
+    assert all(result["exit_code"] == 0 for result in read.values()), read
+    assert set(CONTENT) <= {line.split("\t")[-1] for line in read["items"]["stdout"].splitlines()}
+    assert read["readme"]["stdout"] == README.strip()
+    assert read["tags"]["stdout"] == "blue\nlate"
+    assert read["annotation"]["stdout"] == "atlas"
+    assert "True,sample,sub dir/b.csv" in read["overlays"]["stdout"]
+    assert content_of(tmp_path / "disk") == CONTENT
+
+
+def test_where_acls_do_not_count_upstream_prints_a_dead_url_and_we_say_so(matrix: Matrix) -> None:
+    ours = matrix.publish("seaweedfs", "ours", is_signed=False)
+    theirs = matrix.publish("seaweedfs", "upstream", is_signed=False)
+
+    assert ours["exit_code"] != 0
+    assert ours["stdout"] == ""
+    assert "DTOOL_S3_PUBLISH_EXPIRY" in ours["stderr"]
+    assert theirs["exit_code"] == 0
+    assert status_of(f"{theirs['stdout']}/http_manifest.json") == 403
+
+
+def status_of(url: str) -> int:
+    """GET a URL without credentials; return the HTTP status."""
+    with urllib3.PoolManager() as pool:
+        return pool.request("GET", url, retries=False).status
