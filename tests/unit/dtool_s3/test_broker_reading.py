@@ -9,7 +9,6 @@ import pytest
 from dtool_s3.blocking import run
 from dtool_s3.errors import (
     AccessDenied,
-    BucketUnreachable,
     DatasetMissing,
     FrozenDataset,
     ItemMissing,
@@ -156,7 +155,7 @@ def test_an_item_is_fetched_once_and_keeps_its_extension(server: MemoryServer, b
 
     assert path == bench.directory / "cache" / UUID / f"{A}.txt"
     assert path.read_bytes() == b"alpha"
-    assert sum(r.operation == "stream" for r in server.requests) == 1
+    assert sum(r.key == ITEM for r in server.requests) == 1
 
 
 @pytest.mark.parametrize("tampered", [b"ALPHA", b"alp", b""])
@@ -189,21 +188,6 @@ def test_a_missing_item_is_named(server: MemoryServer, bench: Bench) -> None:
 
     with pytest.raises(ItemMissing, match=r"a\.txt"):
         bench.frozen().item_content_abspath(A)
-
-
-def test_a_stream_that_breaks_off_is_begun_again(server: MemoryServer, bench: Bench) -> None:
-    server.faults.append(Fault("stream", error=BucketUnreachable("cut"), after_effect=True))
-
-    assert Path(bench.frozen().item_content_abspath(A)).read_bytes() == b"alpha"
-
-
-def test_beginning_again_is_bounded(server: MemoryServer, bench: Bench) -> None:
-    server.faults.append(Fault("stream", error=BucketUnreachable("cut"), after_effect=True, times=None))
-
-    with pytest.raises(BucketUnreachable):
-        bench.frozen().item_content_abspath(A)
-
-    assert [p for p in (bench.directory / "cache").rglob("*") if p.is_file()] == []
 
 
 def test_an_extension_that_is_none_is_left_out(bench: Bench) -> None:
