@@ -187,17 +187,28 @@ async def test_a_publication_that_fails_anywhere_leaves_nothing_public(
     assert LAYOUT.http_manifest_key not in server.keys(BUCKET)
 
 
-async def test_a_publication_that_is_interrupted_leaves_nothing_public(
+async def test_a_publication_that_is_interrupted_takes_back_what_was_under_way(
     server: MemoryServer, store: MemoryStore
 ) -> None:
-    hanging, started = asyncio.Event(), asyncio.Event()
-    server.faults += [Fault("make_public", skip=2, hook=started.set), Fault("make_public", hold=hanging)]
+    started, released = asyncio.Event(), asyncio.Event()
+
+    async def take_effect() -> None:
+        await released.wait()
+        server.find_bucket(BUCKET).set_public(LAYOUT.manifest_key, is_public=True)
+
+    async def hook() -> None:
+        """A request in a thread: who waits for it may stop waiting, its effect comes all the same."""
+        effect = asyncio.ensure_future(take_effect())
+        started.set()
+        await asyncio.shield(effect)
+
+    server.faults.append(Fault("make_public", LAYOUT.manifest_key, hook=hook))
     publication = asyncio.ensure_future(publish(store, LAYOUT))
-    server.faults[1].skip = 3
     await started.wait()
 
     publication.cancel()
-    hanging.set()
+    await asyncio.wait({publication}, timeout=0.05)
+    released.set()
     with pytest.raises(asyncio.CancelledError):
         await publication
 
