@@ -1,7 +1,7 @@
 """What our requests carry otherwise than botocore would send them: handlers on a client's events.
 
-Owns how a view of memory is sent without a copy, and which checksum protects a bulk delete. Imports nothing
-of botocore.
+Owns how a view of memory is sent without a copy, which checksum protects a bulk delete, and that signed URLs
+go to the bucket's region. Imports nothing of botocore.
 """
 
 from typing import Any
@@ -47,6 +47,7 @@ def adapt(client: Any) -> None:
     events = client.meta.events
     # after the handler that escapes what XML cannot hold
     events.register_last("before-call.s3.DeleteObjects", _protect_by_md5)
+    events.register_first("before-endpoint-resolution.s3", _address_region)
     for operation in ("PutObject", "UploadPart"):
         events.register(f"before-send.s3.{operation}", _unwrap)
 
@@ -59,6 +60,12 @@ def _protect_by_md5(params: dict[str, Any], **_: object) -> None:
     told = checksum.pop("request_algorithm_header", None)
     if told is not None:
         params["headers"].pop(told["name"], None)
+
+
+def _address_region(context: dict[str, Any], **_: object) -> None:
+    """Let URLs name the region's host: AWS's global one redirects, and a signed URL is for one host."""
+    if context.get("is_presign_request"):
+        context["use_global_endpoint"] = False
 
 
 def _unwrap(request: Any, **_: object) -> None:

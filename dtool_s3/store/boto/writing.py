@@ -26,7 +26,7 @@ from dtool_s3.store.boto.answer import (
     parse_date,
     parse_etag,
 )
-from dtool_s3.store.boto.connection import Client, Connection
+from dtool_s3.store.boto.connection import Call, Client, Connection
 from dtool_s3.store.boto.reading import get, head, head_once
 from dtool_s3.store.boto.wire import sendable
 from dtool_s3.store.protocol import ALWAYS, Body, ListedObject, ObjectInfo, Precondition
@@ -75,17 +75,9 @@ async def _put(
         )
         return ObjectInfo(key, len(body), parse_etag(answer), parse_date(answer), lowered(metadata))
 
-    async def send() -> ObjectInfo:
-        try:
-            return await connection.send("put", key, write)
-        except NotFound as error:  # AWS's answer to If-Match where nothing is
-            if "IfMatch" not in condition:
-                raise
-            raise PreconditionFailed(str(error), code="PreconditionFailed") from error
-
     async def attempt(number: int) -> ObjectInfo:
         try:
-            return await send()
+            return await _send_put(connection, key, write, condition)
         except (BucketUnreachable, PreconditionFailed) as error:
             is_first_refusal = number == 0 and isinstance(error, PreconditionFailed)
             if is_first_refusal or error.code in _NEVER_SENT:
@@ -96,6 +88,17 @@ async def _put(
             raise
 
     return await connection.retry.repeat(attempt)
+
+
+async def _send_put(
+    connection: Connection, key: str, write: Call[ObjectInfo], condition: Mapping[str, str]
+) -> ObjectInfo:
+    try:
+        return await connection.send("put", key, write)
+    except NotFound as error:  # AWS's answer to If-Match where nothing is
+        if "IfMatch" not in condition:
+            raise
+        raise PreconditionFailed(str(error), code="PreconditionFailed") from error
 
 
 async def _find_written(
