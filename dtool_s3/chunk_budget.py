@@ -18,4 +18,6 @@ def shared_budget() -> ByteBudget:
     """Return the budget of the running event loop."""
     loop = asyncio.get_running_loop()
     with _lock:
-        return _budgets.setdefault(loop, ByteBudget())
+        if (budget := _budgets.get(loop)) is None:
+            budget = _budgets[loop] = ByteBudget()
+        return budget

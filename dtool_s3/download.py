@@ -6,12 +6,14 @@ leads out of it, is the caller's question.
 """
 
 import hashlib
+import itertools
 import os
-import uuid
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.errors import ItemMissing, NotFound, PreconditionFailed, RequestRefused, SourceDamaged
@@ -22,6 +24,10 @@ from dtool_s3.transfer.ranges import hash_ranges
 
 #: Objects up to this size are read in one request; larger ones in ranges of it, several at a time.
 CHUNK_BYTES = 16 * 1024 * 1024
+
+RunWrite = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+
+_numbers = itertools.count()  # of unfinished files: with process and time they meet no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +54,23 @@ async def download_file(
     *,
     temporary_directory: Path | None = None,
     chunk_bytes: int = CHUNK_BYTES,
+    run_write: RunWrite = in_thread,
 ) -> None:
     """Write the object to `path`, whose directory exists, over what may be there.
 
     `temporary_directory`, on the same file system, is where the unfinished file lies; without it `path`'s.
+    `run_write` runs the blocking write of an object that is read whole.
+
     Raises ItemMissing, SourceDamaged (other size or digest, or it changed while it was read), OSError, and
     what the store raises.
     """
     directory = path.parent if temporary_directory is None else temporary_directory
-    temporary = directory / f".{uuid.uuid4().hex}.download"
+    temporary = directory / f".{os.getpid()}-{time.time_ns()}-{next(_numbers)}.download"
     with _reading(wanted):
         if wanted.size_bytes <= chunk_bytes:
             async with shared_budget().take(wanted.size_bytes):
                 stored = await store.get(wanted.key, max_bytes=wanted.size_bytes)
-                await in_thread(_write_whole, stored.body, wanted, temporary, path)
+                await run_write(lambda: _write_whole(stored.body, wanted, temporary, path))
             return
         etag = wanted.etag or await _etag(store, wanted)
         await _write_ranges(store, wanted, etag, temporary, path, chunk_bytes)

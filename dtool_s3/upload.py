@@ -63,15 +63,19 @@ async def upload_file(
     *,
     chunk_bytes: int = CHUNK_BYTES,
     expected: ExpectedFile | None = None,
+    read: WholeFile | None = None,
 ) -> UploadedFile:
     """Upload the file at `path` as the item `relpath`; nothing is stored unless it is as `expected`.
 
-    Raises UnsafePath and NotSupported (more than 5 TiB) before any byte moves, OSError from reading,
-    SourceDamaged if the file changes meanwhile or is not as expected, BadDigest, and what the store raises.
+    `read`: its bytes, where the caller has read them. Raises UnsafePath and NotSupported (more than 5 TiB)
+    before any byte moves, OSError from reading, SourceDamaged if the file changes meanwhile or is not as
+    expected, BadDigest, and what the store raises.
     """
     check_relpath(relpath)
     key = layout.item_key(item_identifier(relpath))
     upload = _FileUpload(store, key, path, relpath, chunk_bytes, expected)
+    if read is not None and len(read.body) <= chunk_bytes:
+        return await upload.put(read)
     for limit_bytes in sorted({min(_SMALL_BYTES, chunk_bytes), chunk_bytes}):
         async with shared_budget().take(limit_bytes):
             whole = await in_thread(read_small, path, limit_bytes)

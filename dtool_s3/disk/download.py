@@ -15,6 +15,8 @@ from pathlib import Path
 from dtool_s3.concurrency import map_bounded
 from dtool_s3.digest import hash_file
 from dtool_s3.disk.place import DiskPlace, FoundDataset, destination_uri, is_file_of_size, write_whole
+from dtool_s3.disk.read_ahead import SMALL_BYTES
+from dtool_s3.disk.write_behind import WriteBehind
 from dtool_s3.documents import MAX_OVERLAY_BYTES, MD5_HASH_FUNCTION, Manifest, ManifestItem
 from dtool_s3.download import CHUNK_BYTES, ExpectedObject, download_file
 from dtool_s3.errors import ContentDiffers, NotFound, NotSupported, SourceDamaged
@@ -63,6 +65,7 @@ async def download_dataset(
     try:
         return await download.run(concurrency)
     finally:
+        await download.small_files.close()
         await in_thread(place.remove_temporary)
 
 
@@ -110,6 +113,7 @@ class _DatasetDownload:
     counter: ProgressCounter
     present: dict[str, os.stat_result] = field(default_factory=dict)
     moved: int = 0
+    small_files: WriteBehind = field(default_factory=WriteBehind)
 
     async def run(self, concurrency: int) -> CopyResult:
         """Do everything from the proto dataset to the frozen one."""
@@ -146,6 +150,7 @@ class _DatasetDownload:
                 path,
                 temporary_directory=self.place.temporary,
                 chunk_bytes=self.chunk_bytes,
+                run_write=self.small_files.write if item.size_bytes <= SMALL_BYTES else in_thread,
             )
             self.moved += 1
         self.counter.add(items=1, size_bytes=item.size_bytes)

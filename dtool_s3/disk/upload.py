@@ -10,10 +10,12 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dtool_s3.chunk_budget import shared_budget
-from dtool_s3.concurrency import map_bounded
+from dtool_s3.concurrency import map_bounded, run_workers
 from dtool_s3.digest import multipart_etag
+from dtool_s3.disk.read_ahead import SMALL_BYTES, ReadAhead
 from dtool_s3.disk.source import DiskDataset, read_disk_dataset, read_document
 from dtool_s3.documents import ManifestItem
 from dtool_s3.errors import (
@@ -26,7 +28,7 @@ from dtool_s3.errors import (
     WrittenWhileFreezing,
 )
 from dtool_s3.layout import DatasetLayout, item_metadata
-from dtool_s3.local_file import open_file
+from dtool_s3.local_file import WholeFile, open_file
 from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.transfer.engine import CopyResult
 from dtool_s3.transfer.inventory import TargetInventory, read_admin_metadata, read_target
@@ -95,11 +97,15 @@ class _DatasetUpload:
         items = source.manifest.items
         counter = ProgressCounter(on_progress, items_total=len(items), bytes_total=source.manifest.size_bytes)
 
-        async def place_item(entry: tuple[str, ManifestItem]) -> None:
-            await self._place_item(*entry)
-            counter.add(items=1, size_bytes=entry[1].size_bytes)
+        ahead = ReadAhead(items.items(), self._find_small)
 
-        await map_bounded(place_item, items.items(), limit=concurrency)
+        async def work() -> None:
+            while (taken := await ahead.take()) is not None:
+                (identifier, item), read = taken
+                await self._place_item(identifier, item, read)
+                counter.add(items=1, size_bytes=item.size_bytes)
+
+        await run_workers(work, count=min(max(1, concurrency), len(items)))
         documents = structure | await self._put_documents()
         counter.enter(Phase.VERIFYING)
         await self._check_headers()
@@ -108,18 +114,25 @@ class _DatasetUpload:
         await publish(self.target, layout, frozen, Proven(self.etags, documents))
         return self._result()
 
-    async def _place_item(self, identifier: str, item: ManifestItem) -> None:
+    def _find_small(self, entry: tuple[str, ManifestItem]) -> Path | None:
+        """Return the path of a file that is worth reading ahead."""
+        identifier, item = entry
+        if item.size_bytes > SMALL_BYTES or identifier in self.place.listing.items:
+            return None
+        return self.source.item_path(item)
+
+    async def _place_item(self, identifier: str, item: ManifestItem, read: WholeFile | None) -> None:
         """Bring one item into place, or see that it is there."""
         kept = await self._find_kept(identifier, item)
         if kept is None:
             self.moved.append(identifier)
-            self.etags[identifier] = await self._upload(item)
+            self.etags[identifier] = await self._upload(item, read)
         else:
             self.etags[identifier] = kept
         is_plain = self.etags[identifier] == item.hash
         self.evidence[Evidence.ETAG_MD5 if is_plain else Evidence.READ] += 1
 
-    async def _upload(self, item: ManifestItem) -> str:
+    async def _upload(self, item: ManifestItem, read: WholeFile | None) -> str:
         try:
             uploaded = await upload_file(
                 self.target,
@@ -128,6 +141,7 @@ class _DatasetUpload:
                 item.relpath,
                 chunk_bytes=self.chunk_bytes,
                 expected=ExpectedFile(item.size_bytes, item.hash),
+                read=read,
             )
         except FileNotFoundError as error:
             raise ItemMissing(f"item {item.relpath[:80]!r} vanished during the copy") from error
