@@ -190,11 +190,12 @@ async def test_a_publication_that_fails_anywhere_leaves_nothing_public(
 async def test_a_publication_that_is_interrupted_takes_back_what_was_under_way(
     server: MemoryServer, store: MemoryStore
 ) -> None:
-    started, released = asyncio.Event(), asyncio.Event()
+    started, released, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def take_effect() -> None:
         await released.wait()
         server.find_bucket(BUCKET).set_public(LAYOUT.manifest_key, is_public=True)
+        ended.set()
 
     async def hook() -> None:
         """A request in a thread: who waits for it may stop waiting, its effect comes all the same."""
@@ -211,6 +212,7 @@ async def test_a_publication_that_is_interrupted_takes_back_what_was_under_way(
     released.set()
     with pytest.raises(asyncio.CancelledError):
         await publication
+    await ended.wait()
 
     assert public_keys(server) == set()
 
