@@ -11,6 +11,9 @@ answer) beside what each of them names; see `dtool_s3.errors`.
 
 import asyncio
 from collections.abc import Iterable
+from uuid import uuid4
+
+from dtoolcore.utils import getuser
 
 from dtool_s3 import catalog, publishing
 from dtool_s3.catalog import EMPTY_CATALOG, Catalog
@@ -20,8 +23,10 @@ from dtool_s3.copying import CopiedDataset, Copying
 from dtool_s3.errors import DatasetMissing, FrozenDataset, NotSupported
 from dtool_s3.freezing import read_admin_metadata
 from dtool_s3.freezing import remove_extra as remove_extra_objects
+from dtool_s3.ingestion.engine import ingest_objects
+from dtool_s3.ingestion.plan import IngestRequest
 from dtool_s3.layout import DatasetLayout
-from dtool_s3.place import Place, find_place, open_bucket
+from dtool_s3.place import Place, find_place, open_bucket, open_prefix
 from dtool_s3.registration import register_found
 from dtool_s3.store.protocol import Upload, UrlStore
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
@@ -35,6 +40,7 @@ __all__ = [
     "abort_uploads",
     "copy",
     "freeze",
+    "ingest",
     "list_datasets",
     "publish",
     "register",
@@ -192,6 +198,44 @@ async def register(uri: str, *, prefix: str, configure: Configure = read_configu
     """
     place = await find_place(uri, configure)
     return await register_found(place.store, DatasetLayout(with_slash(prefix), place.layout.uuid))
+
+
+async def ingest(  # noqa: PLR0913 - what a user may say of a new dataset, all but two by name
+    prefix_uri: str,
+    base_uri: str,
+    *,
+    name: str,
+    uuid: str | None = None,
+    creator_username: str | None = None,
+    readme: str = "",
+    skips_markers: bool = False,
+    configure: Configure = read_configuration,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    on_progress: ProgressSink = no_progress,
+) -> CopiedDataset:
+    """Make a frozen dataset below `base_uri` of the plain objects under `s3://bucket/prefix/`, which stay.
+
+    On one service nothing is downloaded but what is needed to know MD5s. What follows the prefix in a key
+    becomes the relpath. `uuid`: that of an interrupted call, to go on; None: a new one. `creator_username`
+    None: this user. `skips_markers`: leave out the empty keys that consoles make for folders.
+
+    Raises SettingsError (an invalid name), SourceNotFound (no objects), UnsafePath, ItemArchived; UUIDTaken,
+    SourceDamaged, ItemMissing, ContentDiffers, WrittenWhileFreezing.
+    """
+    source, source_prefix = open_prefix(prefix_uri, configure)
+    target = open_bucket(base_uri, configure)
+    request = IngestRequest(
+        uuid=uuid or str(uuid4()),
+        source_prefix=source_prefix,
+        target_prefix=target.configuration.check_prefix(),
+        name=name,
+        creator_username=getuser() if creator_username is None else creator_username,
+        readme=readme,
+        skips_markers=skips_markers,
+        concurrency=concurrency,
+    )
+    result = await ingest_objects(source.store, target.store, request, on_progress=on_progress)
+    return CopiedDataset(f"s3://{target.store.bucket}/{request.uuid}", result)
 
 
 async def publish(

@@ -5,7 +5,7 @@ The prefix is never part of a URI: the bucket's registration key holds it.
 
 from dataclasses import dataclass
 
-from dtool_s3.configuration import Configuration, Configure, check_installation, open_store
+from dtool_s3.configuration import Configuration, Configure, check_installation, open_store, with_slash
 from dtool_s3.errors import InvalidURI
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.registration import read_registration
@@ -37,6 +37,18 @@ def open_bucket(base_uri: str, configure: Configure) -> Bucket:
     if not isinstance(uri, BaseURI):
         raise InvalidURI(f"{base_uri!r} names a dataset where a bucket is meant: s3://{uri.bucket}")
     return _open(uri.bucket, configure)
+
+
+def open_prefix(prefix_uri: str, configure: Configure) -> tuple[Bucket, str]:
+    """Open the bucket of `s3://bucket/some/prefix/` and return it with the prefix; no request is made.
+
+    A slash at the prefix's end is added; `s3://bucket` is everything in it. Raises InvalidURI.
+    """
+    scheme, separator, rest = prefix_uri.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not separator or prefix.startswith("/"):
+        raise InvalidURI(f"{prefix_uri!r} is not of the form s3://bucket/some/prefix/")
+    return _open(parse_uri(f"s3://{bucket}").bucket, configure), with_slash(prefix)
 
 
 async def find_place(uri: str, configure: Configure) -> Place:

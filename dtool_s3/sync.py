@@ -16,6 +16,7 @@ __all__ = [
     "abort_uploads",
     "copy",
     "freeze",
+    "ingest",
     "list_datasets",
     "publish",
     "register",
@@ -44,6 +45,7 @@ def _blocking(
 abort_uploads = _blocking(api.abort_uploads)
 copy = _blocking(api.copy)
 freeze = _blocking(api.freeze)
+ingest = _blocking(api.ingest)
 list_datasets = _blocking(api.list_datasets)
 publish = _blocking(api.publish)
 register = _blocking(api.register)

@@ -10,6 +10,7 @@ from typing import Any
 
 from dtool_s3 import __version__
 from dtool_s3.console.exit_code import MEANINGS
+from dtool_s3.uri import is_uuid
 
 #: S3's limit for URLs signed with Signature Version 4.
 _MAX_SIGNED_SECONDS = 7 * 24 * 3600
@@ -42,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dtool-s3 {__version__}")
     _add_common(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_transfer, _catalog, _dataset, _repair, _publication, _doctor):
+    for add in (_transfer, _catalog, _dataset, _repair, _ingestion, _publication, _doctor):
         add(commands)
     return parser
 
@@ -144,6 +145,23 @@ def _repair(commands: _Commands) -> None:
     _add_uri(abort)
 
 
+def _ingestion(commands: _Commands) -> None:
+    ingest = _command(
+        commands,
+        "ingest",
+        "dtool_s3.console.ingestion:ingest",
+        "Make a frozen dataset of plain objects, without downloading them; prints its URI as the last line.",
+    )
+    ingest.add_argument("prefix_uri", metavar="PREFIX_URI", help="s3://BUCKET/some/prefix/")
+    ingest.add_argument("base_uri", metavar="BASE_URI", help="s3://BUCKET")
+    ingest.add_argument("--name", required=True, help="name of the new dataset")
+    ingest.add_argument("--readme", type=_file, metavar="PATH", help="a file that becomes README.yml")
+    ingest.add_argument(
+        "--skip-markers", action="store_true", help="leave out the empty keys that consoles make for folders"
+    )
+    ingest.add_argument("--uuid", type=_uuid, help="that of an interrupted run, to go on with")
+
+
 def _publication(commands: _Commands) -> None:
     publish = _command(
         commands,
@@ -188,6 +206,12 @@ def _seconds(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= _MAX_SIGNED_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds up to 7 days")
     return int(text)
+
+
+def _uuid(text: str) -> str:
+    if not is_uuid(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no UUID in lower case")
+    return text
 
 
 def _file(text: str) -> Path:

@@ -1,6 +1,7 @@
 """The functions over URIs: from the URI to the right store and prefix, and what they refuse."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -230,6 +231,60 @@ async def test_unfinished_uploads_of_one_dataset_are_aborted(lab: TwoBuckets) ->
     assert await api.abort_uploads(URI, configure=lab.configure) == 1
 
     assert [upload.key for upload in await store.list_uploads("")] == ["elsewhere"]
+
+
+async def test_plain_objects_become_a_dataset_under_the_configured_prefix(lab: TwoBuckets) -> None:
+    lab.server.write("source", "run-17/a.txt", b"alpha")
+    lab.server.write("source", "run-17/sub/b.txt", b"beta")
+
+    made = await api.ingest(
+        "s3://source/run-17", "s3://target", name="run-17", uuid=UUID, configure=lab.configure
+    )
+
+    assert made.uri == f"s3://target/{UUID}"
+    assert lab.server.read("target", f"dtool-{UUID}").body == b"u/alice/"
+    assert made.result.verification.items == 2
+    again = await api.ingest(
+        "s3://source/run-17/", "s3://target", name="run-17", uuid=UUID, configure=lab.configure
+    )
+    assert again.result.moved == 0
+
+
+@pytest.mark.parametrize("uri", ["source/run-17", "s3://source//run-17", "s3:///run-17", "file:///run-17"])
+async def test_only_a_prefix_of_a_bucket_is_ingested(lab: TwoBuckets, uri: str) -> None:
+    with pytest.raises(InvalidURI):
+        await api.ingest(uri, "s3://target", name="run-17", configure=lab.configure)
+
+
+async def test_a_dataset_goes_to_a_directory_and_back(lab: TwoBuckets, tmp_path: Path) -> None:
+    await lab.write(DatasetFixture(prefix="old/"))
+
+    down = await api.copy(URI, tmp_path.as_uri(), configure=lab.configure)
+    up = await api.copy(down.uri, "s3://target", configure=lab.configure)
+
+    assert down.uri.endswith(f"{tmp_path}/sample")
+    assert (tmp_path / "sample" / "data" / "a.txt").read_bytes() == ITEMS["a.txt"]
+    assert up.uri == f"s3://target/{UUID}"
+    assert f"u/alice/{UUID}/manifest.json" in lab.list_keys()
+
+
+async def test_a_directory_whose_uuid_is_elsewhere_in_the_bucket_is_refused_naming_the_place(
+    lab: TwoBuckets, tmp_path: Path
+) -> None:
+    await lab.write(DatasetFixture())
+    down = await api.copy(URI, tmp_path.as_uri(), configure=lab.configure)
+    await lab.write(DatasetFixture(prefix="u/bob/"), "target")
+
+    with pytest.raises(UUIDTaken, match="u/bob/"):
+        await api.copy(down.uri, "s3://target", configure=lab.configure)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("file:///a", "file:///b"), (URI, "azure://b"), ("irods://x", "s3://target")]
+)
+async def test_what_is_not_copied_here_is_an_invalid_uri(lab: TwoBuckets, source: str, target: str) -> None:
+    with pytest.raises(InvalidURI, match="nothing is copied here"):
+        await api.copy(source, target, configure=lab.configure)
 
 
 async def test_a_bucket_is_configured_by_its_name(lab: TwoBuckets) -> None:

@@ -4,6 +4,7 @@ import io
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -369,3 +370,16 @@ def test_a_dataset_is_published_with_its_url_alone_on_stdout_and_withdrawn(
     assert layout.http_manifest_key in buckets.list_keys("source")
     assert run("unpublish", URI).code == 0
     assert layout.http_manifest_key not in buckets.list_keys("source")
+
+
+def test_plain_objects_become_a_dataset(run: Run, buckets: TwoBuckets, tmp_path: Path) -> None:
+    buckets.server.write("source", "run-17/a.txt", b"alpha")
+    readme = tmp_path / "readme.yml"
+    readme.write_text("description: run 17\n")
+
+    ran = run("ingest", "s3://source/run-17/", "s3://target", "--name", "run-17", "--readme", str(readme))
+
+    uri = ran.out.strip()
+    assert ran.code == 0
+    assert uri.rpartition("/")[2] in ran.err
+    assert run("verify", uri).code == 0

@@ -1,0 +1,32 @@
+"""`dtool-s3 ingest`."""
+
+from uuid import uuid4
+
+from dtool_s3 import api
+from dtool_s3.console.exit_code import ExitCode
+from dtool_s3.console.session import Session
+from dtool_s3.console.verification import describe, verification_document
+
+
+async def ingest(session: Session) -> ExitCode:
+    """Make a dataset of plain objects; its URI is the last line."""
+    arguments = session.arguments
+    uuid = arguments.uuid or str(uuid4())
+    if arguments.uuid is None:
+        session.output.note(f"the new dataset is {uuid}: after an interruption go on with --uuid {uuid}")
+    made = await api.ingest(
+        arguments.prefix_uri,
+        arguments.base_uri,
+        name=arguments.name,
+        uuid=uuid,
+        readme="" if arguments.readme is None else arguments.readme.read_text(encoding="utf-8"),
+        skips_markers=arguments.skip_markers,
+        configure=session.configure,
+        on_progress=session.on_progress,
+        **session.concurrency,
+    )
+    verification = made.result.verification
+    session.output.note(describe(verification))
+    document = {"uri": made.uri, "name": arguments.name, **verification_document(verification)}
+    session.output.result(document, [made.uri])
+    return ExitCode.DONE
