@@ -9,23 +9,30 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import dtoolcore
+
 from dtool_s3.blocking import run
+from dtool_s3.disk.upload import upload_dataset
+from dtool_s3.errors import NotFound
+from dtool_s3.ingestion.engine import ingest_objects
+from dtool_s3.ingestion.plan import IngestRequest
 from dtool_s3.layout import DatasetLayout, item_identifier
+from dtool_s3.registration import register_found
 from dtool_s3.store.protocol import Store
 from dtool_s3.transfer.engine import CopyRequest, copy_dataset
+from dtool_s3.transfer.parts import PartLimits
 from dtool_s3.transfer.removal import remove_dataset
 from dtool_s3.upload import upload_file
 from tests.support.broker import Bench
 from tests.support.datasets import DatasetFixture, md5, write_dataset
 
 PREFIX = "u/alice/"
-#: The smallest that S3 takes.
-PART_BYTES = 5 * 1024**2
 README = "---\ndescription: old\n"
 NEW_README = "---\ndescription: new\n"
 FROZEN = DatasetFixture(
@@ -49,7 +56,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One UUID in one bucket, and where copies come from; `calm` ways lead past all faults."""
+    """One UUID in one bucket, and where copies come from; `calm` ways lead past all faults.
+
+    `part_bytes` is the smallest part that the store takes.
+    """
 
     uuid: str
     directory: Path
@@ -57,6 +67,12 @@ class Scene:
     way: Store
     calm_source: Store
     source: Store
+    part_bytes: int
+
+    @property
+    def large_body(self) -> bytes:
+        """Content of an item that goes in two parts."""
+        return b"0123456789abcdef" * (self.part_bytes // 16) + b"end"
 
     @property
     def layout(self) -> DatasetLayout:
@@ -78,12 +94,17 @@ Action = Callable[[Scene], object]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Something that writes; `changes` are the keys below the root of a frozen dataset that it may touch."""
+    """Something that writes.
+
+    `changes` are the keys below the root of a frozen dataset that it may touch. `own` is a text in targets
+    of those writes that no other operation sends in the same way: on a real server only they are harmed.
+    """
 
     name: str
     prepare: Action
     act: Action
     changes: tuple[str, ...] = ()
+    own: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +129,14 @@ def look(scene: Scene) -> Snapshot:
 
 
 async def _look(store: Store, layout: DatasetLayout) -> Snapshot:
+    for _ in range(20):
+        # a request that nobody waits for any more may be carried out still
+        with suppress(NotFound):
+            return await _look_once(store, layout)
+    return await _look_once(store, layout)
+
+
+async def _look_once(store: Store, layout: DatasetLayout) -> Snapshot:
     listing, registrations, uploads = await asyncio.gather(
         store.list(layout.root), store.list(layout.registration_key), store.list_uploads(layout.root)
     )
@@ -274,16 +303,64 @@ def _put_small(scene: Scene) -> None:
 
 
 def _put_large(scene: Scene) -> None:
-    path = scene.bench.file(b"0123456789abcdef" * (PART_BYTES // 16) + b"end", "large.bin")
-    run(upload_file(scene.way, scene.layout, path, "large.bin", chunk_bytes=PART_BYTES))
+    path = scene.bench.file(scene.large_body, "large.bin")
+    run(upload_file(scene.way, scene.layout, path, "large.bin", chunk_bytes=scene.part_bytes))
 
 
-def _copy(*, server_side: bool) -> Action:
+def _copy(*, server_side: bool = True) -> Action:
     def act(scene: Scene) -> None:
-        request = CopyRequest(scene.uuid, "", PREFIX, server_side=server_side, concurrency=1)
+        limits = PartLimits(scene.part_bytes, scene.part_bytes, min_part_bytes=scene.part_bytes)
+        request = CopyRequest(
+            scene.uuid,
+            "",
+            PREFIX,
+            server_side=server_side,
+            concurrency=1,
+            limits=limits,
+            pause_seconds=0.0,
+        )
         run(copy_dataset(scene.source, scene.way, request))
 
     return act
+
+
+def _large_source(scene: Scene) -> None:
+    large = replace(FROZEN, uuid=scene.uuid, prefix="", items={"large.bin": scene.large_body}, overlays={})
+    run(write_dataset(scene.calm_source, large))
+
+
+def _on_disk(scene: Scene) -> None:
+    admin = scene.bench.admin_metadata(created_at=_CREATED_AT)
+    proto = dtoolcore.generate_proto_dataset(admin, scene.directory.as_uri())
+    proto.create()
+    proto.put_readme(README)
+    for relpath, body in FROZEN.items.items():
+        proto.put_item(scene.bench.file(body), relpath)
+    proto.put_tag("blue")
+    proto.put_annotation("project", "atlas")
+    proto.freeze()
+
+
+def _upload(scene: Scene) -> None:
+    (uri,) = dtoolcore.storagebroker.DiskStorageBroker.list_dataset_uris(scene.directory.as_uri(), None)
+    run(upload_dataset(uri, scene.way, PREFIX))
+
+
+def _objects(scene: Scene) -> None:
+    for relpath, body in FROZEN.items.items():
+        run(scene.calm_source.put(f"raw/{scene.uuid}/{relpath}", body))
+
+
+def _ingest(scene: Scene) -> None:
+    request = IngestRequest(
+        scene.uuid, f"raw/{scene.uuid}/", PREFIX, "sample", "olssont", README, pause_seconds=0.0
+    )
+    run(ingest_objects(scene.source, scene.way, request, clock=lambda: _CREATED_AT))
+
+
+def _unregistered(scene: Scene) -> None:
+    _frozen(scene)
+    run(scene.calm.delete(scene.layout.registration_key))
 
 
 OPERATIONS = (
@@ -294,8 +371,12 @@ OPERATIONS = (
         "put item metadata", _proto, lambda s: s.bench.proto().add_item_metadata("a.txt", "more", {"x": 1})
     ),
     Operation("freeze", _proto, lambda s: s.bench.proto().freeze()),
-    Operation("copy on the server", _source, _copy(server_side=True)),
-    Operation("copy through the client", _source, _copy(server_side=False)),
+    Operation("copy on the server", _source, _copy()),
+    Operation("copy through the client", _source, _copy(server_side=False), own="/data/"),
+    Operation("copy in parts on the server", _large_source, _copy(), own="uploadId="),
+    Operation("copy from disk", _on_disk, _upload, own="/data/"),
+    Operation("ingest", _objects, _ingest, own="/data/"),
+    Operation("register", _unregistered, lambda s: run(register_found(s.way, s.layout)), ("nothing",)),
     Operation("tag", _frozen, lambda s: s.bench.frozen().put_tag("late"), ("tags/late",)),
     Operation("delete a tag", _frozen, lambda s: s.bench.frozen().delete_tag("blue"), ("tags/blue",)),
     Operation(
