@@ -136,6 +136,32 @@ def test_a_missing_ca_bundle_or_profile_is_named(monkeypatch: pytest.MonkeyPatch
         build(Endpoint(), None)
 
 
+def test_a_profile_of_the_endpoint_gives_what_is_left_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("[profile lab]\nendpoint_url = http://localhost:8333\nregion = here\n")
+    (tmp_path / "credentials").write_text("[lab]\naws_access_key_id = its\naws_secret_access_key = x\n")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ambient")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+    request = sent_by(build(Endpoint(profile="lab"), None))
+
+    assert request.url == "http://localhost:8333/lab/key"
+    assert b"Credential=its/" in request.headers["Authorization"]
+    assert b"/here/s3/" in request.headers["Authorization"]
+    with pytest.raises(SettingsError, match="nobody"):
+        build(Endpoint(profile="nobody"), None)
+
+
+def test_a_process_that_gives_no_keys_is_named_without_its_text(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("[profile lab]\ncredential_process = sh -c 'echo pa55word; exit 1'\n")
+
+    with pytest.raises(CredentialsRejected) as caught:
+        build(Endpoint(profile="lab"), None)
+
+    assert "pa55word" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("failure", "expected"),
     [
@@ -232,7 +258,7 @@ def test_no_client_is_loaded_before_the_first_request() -> None:
     code = (
         "import sys, dtool_s3.store.s3 as s3; from dtool_s3.settings import Endpoint\n"
         "s3.S3Store(Endpoint(), 'lab')\n"
-        "assert not {'boto3', 'botocore', 'urllib3'} & set(sys.modules)"
+        "assert not {'boto3', 'botocore', 'urllib3', 'obstore'} & set(sys.modules)"
     )
 
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
