@@ -23,7 +23,7 @@ from dtool_s3.store.protocol import IF_ABSENT, ListedObject, if_match
 from dtool_s3.store.s3 import S3Store
 from sandbox.port import find_free_ports
 from sandbox.seaweedfs import ObjectStore
-from tests.support.lossy_proxy import Loss, LossyProxy, lossy_proxy
+from tests.support.fault_proxy import FaultProxy, fault_proxy, lost_answer
 
 WRONG = Credentials("NOBODY", Secret("nothing"))
 
@@ -40,20 +40,20 @@ def endpoint(object_store: ObjectStore) -> Endpoint:
 
 
 @pytest.fixture
-def proxy(object_store: ObjectStore) -> Iterator[LossyProxy]:
-    with lossy_proxy(object_store.endpoint) as running:
+def proxy(object_store: ObjectStore) -> Iterator[FaultProxy]:
+    with fault_proxy(object_store.endpoint) as running:
         yield running
 
 
 @pytest.fixture
-async def store(proxy: LossyProxy, admin: Credentials, bucket_name: str) -> AsyncIterator[S3Store]:
+async def store(proxy: FaultProxy, admin: Credentials, bucket_name: str) -> AsyncIterator[S3Store]:
     async with S3Store(Endpoint(proxy.url), bucket_name, lambda: admin) as opened:
         await opened.check_bucket()
         yield opened
 
 
-def sent(proxy: LossyProxy, method: str) -> int:
-    return sum(request.startswith(f"{method} ") for request in proxy.requests)
+def sent(proxy: FaultProxy, method: str) -> int:
+    return sum(request.method == method for request in proxy.requests)
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +62,8 @@ def no_thread_is_left() -> Iterator[None]:
     assert [t.name for t in threading.enumerate() if t.name.startswith("dtool-s3_")] == []
 
 
-async def test_a_create_whose_answer_was_lost_is_our_success(store: S3Store, proxy: LossyProxy) -> None:
-    proxy.losses.append(Loss("PUT", "/key"))
+async def test_a_create_whose_answer_was_lost_is_our_success(store: S3Store, proxy: FaultProxy) -> None:
+    proxy.faults.append(lost_answer("PUT", "/key"))
 
     written = await store.put("key", b"ours", metadata={"A": "b"}, precondition=IF_ABSENT)
 
@@ -71,9 +71,9 @@ async def test_a_create_whose_answer_was_lost_is_our_success(store: S3Store, pro
     assert written == await store.head("key")
 
 
-async def test_a_write_whose_answer_was_lost_is_not_repeated(store: S3Store, proxy: LossyProxy) -> None:
+async def test_a_write_whose_answer_was_lost_is_not_repeated(store: S3Store, proxy: FaultProxy) -> None:
     await store.put("key", b"before")
-    proxy.losses.append(Loss("PUT", "/key"))
+    proxy.faults.append(lost_answer("PUT", "/key"))
 
     await store.put("key", b"after")
 
@@ -81,9 +81,9 @@ async def test_a_write_whose_answer_was_lost_is_not_repeated(store: S3Store, pro
     assert (await store.get("key", max_bytes=10)).body == b"after"
 
 
-async def test_a_refusal_whose_answer_was_lost_stays_a_refusal(store: S3Store, proxy: LossyProxy) -> None:
+async def test_a_refusal_whose_answer_was_lost_stays_a_refusal(store: S3Store, proxy: FaultProxy) -> None:
     await store.put("key", b"theirs")
-    proxy.losses.append(Loss("PUT", "/key"))
+    proxy.faults.append(lost_answer("PUT", "/key"))
 
     with pytest.raises(PreconditionFailed):
         await store.put("key", b"ours", precondition=IF_ABSENT)
@@ -92,9 +92,9 @@ async def test_a_refusal_whose_answer_was_lost_stays_a_refusal(store: S3Store, p
 
 
 async def test_a_create_is_ours_even_where_looking_for_it_failed_too(
-    store: S3Store, proxy: LossyProxy
+    store: S3Store, proxy: FaultProxy
 ) -> None:
-    proxy.losses += [Loss("PUT", "/key"), Loss("HEAD", "/key")]
+    proxy.faults += [lost_answer("PUT", "/key"), lost_answer("HEAD", "/key")]
 
     await store.put("key", b"ours", precondition=IF_ABSENT)
 
@@ -102,17 +102,17 @@ async def test_a_create_is_ours_even_where_looking_for_it_failed_too(
     assert (await store.get("key", max_bytes=10)).body == b"ours"
 
 
-async def test_a_replacement_whose_answer_was_lost_is_our_success(store: S3Store, proxy: LossyProxy) -> None:
+async def test_a_replacement_whose_answer_was_lost_is_our_success(store: S3Store, proxy: FaultProxy) -> None:
     first = await store.put("key", b"first")
-    proxy.losses.append(Loss("PUT", "/key"))
+    proxy.faults.append(lost_answer("PUT", "/key"))
 
     await store.put("key", b"second", precondition=if_match(first.etag))
 
     assert (await store.get("key", max_bytes=10)).body == b"second"
 
 
-async def test_losses_without_end_are_reported_in_the_end(proxy: LossyProxy, admin: Credentials) -> None:
-    proxy.losses.append(Loss("GET", "/bucket/key", times=100))
+async def test_losses_without_end_are_reported_in_the_end(proxy: FaultProxy, admin: Credentials) -> None:
+    proxy.faults.append(lost_answer("GET", "/bucket/key", times=100))
 
     async with S3Store(Endpoint(proxy.url), "bucket", lambda: admin, attempts=3) as store:
         with pytest.raises(BucketUnreachable, match="s3://bucket/key"):
@@ -121,10 +121,10 @@ async def test_losses_without_end_are_reported_in_the_end(proxy: LossyProxy, adm
     assert sent(proxy, "GET") == 1 + 3  # the object loop's, which counts for none of the attempts
 
 
-async def test_a_completion_whose_answer_was_lost_is_our_success(store: S3Store, proxy: LossyProxy) -> None:
+async def test_a_completion_whose_answer_was_lost_is_our_success(store: S3Store, proxy: FaultProxy) -> None:
     upload = await store.start_upload("large", {})
     part = await store.put_part(upload, 1, b"content")
-    proxy.losses.append(Loss("POST", "uploadId="))
+    proxy.faults.append(lost_answer("POST", "uploadId="))
 
     etag = await store.complete_upload(upload, [part])
 
@@ -132,10 +132,10 @@ async def test_a_completion_whose_answer_was_lost_is_our_success(store: S3Store,
     assert sent(proxy, "POST") == 2  # the start and one completion
 
 
-async def test_deletes_and_aborts_whose_answers_were_lost_are_done(store: S3Store, proxy: LossyProxy) -> None:
+async def test_deletes_and_aborts_whose_answers_were_lost_are_done(store: S3Store, proxy: FaultProxy) -> None:
     written = await store.put("key", b"")
     upload = await store.start_upload("large", {})
-    proxy.losses += [Loss("DELETE", "/key"), Loss("DELETE", "/large")]
+    proxy.faults += [lost_answer("DELETE", "/key"), lost_answer("DELETE", "/large")]
 
     await store.delete("key", precondition=if_match(written.etag))
     await store.abort_upload(upload)
@@ -144,25 +144,25 @@ async def test_deletes_and_aborts_whose_answers_were_lost_are_done(store: S3Stor
     assert await store.list_uploads("") == ()
 
 
-async def test_a_copy_whose_answer_was_lost_is_repeated(store: S3Store, proxy: LossyProxy) -> None:
+async def test_a_copy_whose_answer_was_lost_is_repeated(store: S3Store, proxy: FaultProxy) -> None:
     source = await store.put("source", b"content")
     listed = ListedObject("source", 7, source.etag, datetime.now(UTC))
-    proxy.losses.append(Loss("PUT", "/target"))
+    proxy.faults.append(lost_answer("PUT", "/target"))
 
     assert await store.copy(store.bucket, listed, "target") == source.etag
 
 
-async def test_a_body_that_was_cut_is_read_again(store: S3Store, proxy: LossyProxy) -> None:
+async def test_a_body_that_was_cut_is_read_again(store: S3Store, proxy: FaultProxy) -> None:
     body = b"x" * 500_000
     await store.put("key", body)
-    proxy.losses.append(Loss("GET", "/key", after_bytes=100_000))
+    proxy.faults.append(lost_answer("GET", "/key", after_bytes=100_000))
 
     assert (await store.get("key", max_bytes=1_000_000)).body == body
 
 
-async def test_a_stream_that_is_cut_in_the_middle_fails(store: S3Store, proxy: LossyProxy) -> None:
+async def test_a_stream_that_is_cut_in_the_middle_fails(store: S3Store, proxy: FaultProxy) -> None:
     await store.put("key", b"x" * 5_000_000)
-    proxy.losses.append(Loss("GET", "/key", after_bytes=3_000_000))
+    proxy.faults.append(lost_answer("GET", "/key", after_bytes=3_000_000))
     received = [0]
 
     async def read() -> None:
@@ -237,13 +237,13 @@ async def test_no_message_holds_a_secret_or_the_servers_answer(
 
 
 async def test_without_conditional_writes_a_create_looks_before_and_after(
-    proxy: LossyProxy, admin: Credentials, bucket_name: str
+    proxy: FaultProxy, admin: Credentials, bucket_name: str
 ) -> None:
     weak = Endpoint(proxy.url, conditional_writes=ConditionalWrites.BEST_EFFORT)
 
     async with S3Store(weak, bucket_name, lambda: admin) as store:
         first = await store.put("key", b"first", precondition=IF_ABSENT)
-        assert [r.split()[0] for r in proxy.requests] == ["HEAD", "PUT", "HEAD"]
+        assert [r.method for r in proxy.requests] == ["HEAD", "PUT", "HEAD"]
         with pytest.raises(PreconditionFailed):
             await store.put("key", b"second", precondition=IF_ABSENT)
         with pytest.raises(PreconditionFailed):

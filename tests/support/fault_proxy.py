@@ -12,7 +12,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 from io import BufferedReader
@@ -106,6 +106,11 @@ class Fault:
             return False
         self.hits += 1
         return True
+
+
+def lost_answer(method: str, target: str, *, times: int | None = 1, after_bytes: int = 0) -> Fault:
+    """Lose the answers to requests whose target contains a text, after so many bytes."""
+    return Fault(replace(LOST_ANSWER, after_bytes=after_bytes), method, f"*{target}*", times=times)
 
 
 @dataclass(slots=True)
