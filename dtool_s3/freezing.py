@@ -6,9 +6,10 @@ bytes of items are worth is the caller's evidence; pass the listing that it rest
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any
 
 from dtool_s3.concurrency import map_bounded
@@ -114,7 +115,7 @@ async def flip_to_frozen(
 ) -> None:
     """Second half of `publish_frozen`: look again, flip `dtool`, look at the registration key again."""
     listing = await store.list(layout.root)
-    _check_unchanged(layout, prepared, {listed.key: listed for listed in listing.objects})
+    _check_unchanged(layout, prepared, listing.objects)
     body, headers = dump_admin_metadata({**admin_metadata, "type": DatasetType.FROZEN.value})
     parse_admin_metadata(body, headers, uuid=layout.uuid)
     key = layout.admin_metadata_key
@@ -145,12 +146,12 @@ async def read_admin_metadata(store: Store, layout: DatasetLayout) -> tuple[Admi
 
 def list_items(layout: DatasetLayout, objects: Iterable[ListedObject]) -> dict[str, ListedObject]:
     """Return the objects under `data/` by identifier; the zero-byte marker `data/` is no item."""
-    start = len(layout.data_prefix)
+    prefix = layout.data_prefix
+    start = len(prefix)
     return {
-        listed.key[start:]: listed
+        intern(listed.key[start:]): listed  # one text for all listings of one dataset
         for listed in objects
-        if listed.key.startswith(layout.data_prefix)
-        and not (len(listed.key) == start and listed.size_bytes == 0)
+        if listed.key.startswith(prefix) and not (len(listed.key) == start and listed.size_bytes == 0)
     }
 
 
@@ -256,17 +257,23 @@ async def _put_manifest(
         raise WrittenWhileFreezing(f"somebody else wrote {key!r}") from error
 
 
-def _check_unchanged(layout: DatasetLayout, prepared: Prepared, now: Mapping[str, ListedObject]) -> None:
+def _check_unchanged(layout: DatasetLayout, prepared: Prepared, now: Sequence[ListedObject]) -> None:
     """Raise WrittenWhileFreezing unless `now` is the first look plus what the freezing itself wrote."""
     written = {**prepared.written, layout.manifest_key: prepared.manifest}
-    expected = {key: listed for key, listed in prepared.objects.items() if key not in written}
-    found = {key: listed for key, listed in now.items() if key not in written}
-    changed = {key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)}
-    for key, own in written.items():
-        # the time of an own write is the server's and only the listing knows it
-        there = now.get(key)
-        if there is None or (there.etag, there.size_bytes) != (own.etag, own.size_bytes):
-            changed.add(key)
+    missing, changed = len(prepared.objects.keys() - written.keys()), set(written)
+    for listed in now:
+        own, seen = written.get(listed.key), prepared.objects.get(listed.key)
+        if own is not None:
+            # the time of an own write is the server's and only the listing knows it
+            if (listed.etag, listed.size_bytes) == (own.etag, own.size_bytes):
+                changed.discard(listed.key)
+        elif listed == seen:
+            missing -= 1
+        else:
+            missing -= seen is not None
+            changed.add(listed.key)
+    if missing:
+        changed |= prepared.objects.keys() - written.keys() - {listed.key for listed in now}
     if changed:
         raise WrittenWhileFreezing(f"changed while the dataset was frozen: {name_few(sorted(changed))}")
 

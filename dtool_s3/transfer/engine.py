@@ -7,9 +7,9 @@ different. It never writes into a frozen dataset, never overwrites a registratio
 but unfinished uploads of its own items.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded, run_workers
@@ -29,7 +29,7 @@ from dtool_s3.transfer.inventory import (
 from dtool_s3.transfer.items import ItemMover, PlacedItem
 from dtool_s3.transfer.multipart import GRACE_SECONDS, abort_uploads
 from dtool_s3.transfer.parts import S3_LIMITS, PartLimits
-from dtool_s3.transfer.plan import CopyPlan, Evidence, plan_copy
+from dtool_s3.transfer.plan import Evidence, ItemPlan, plan_copy
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.target import Frozen, Proven, adopt_frozen, ensure_proto, publish, put_document
 from dtool_s3.transfer.verify import Verification
@@ -90,110 +90,118 @@ async def copy_dataset(
     """
     found = await read_source(source, request.source_layout)
     place = await read_target(target, request.target_layout)
-    if place.admin is not None and place.admin.is_frozen:
-        return await _adopt(target, found, place)
-    try:
-        return await _copy(source, target, request, found, place, on_progress)
-    except WrittenWhileFreezing:
-        # by another copy of the same dataset, perhaps, which has finished
-        admin = await read_admin_metadata(target, place.layout)
-        if admin is None or not admin.is_frozen:
-            raise
-    return await _adopt(target, found, place)
-
-
-async def _adopt(target: Store, found: SourceInventory, place: TargetInventory) -> CopyResult:
-    verified = await adopt_frozen(target, place.layout, found.manifest)
+    manifest, items = found.manifest, place.listing.items if place.is_frozen else None
+    if items is None:
+        copy = _DatasetCopy(source, target, request, found, place)
+        del found, place  # listings of many items are megabytes: the copy lets go of them on its way
+        try:
+            return await copy.run(on_progress)
+        except WrittenWhileFreezing:
+            # by another copy of the same dataset, perhaps, which has finished
+            admin = await read_admin_metadata(target, request.target_layout)
+            if admin is None or not admin.is_frozen:
+                raise
+    verified = await adopt_frozen(target, request.target_layout, manifest, items=items)
     return CopyResult(verified.admin, verified.verification, moved=0)
 
 
-async def _copy(
-    source: Store,
-    target: Store,
-    request: CopyRequest,
-    found: SourceInventory,
-    place: TargetInventory,
-    on_progress: ProgressSink,
-) -> CopyResult:
-    server_side = request.server_side and source.endpoint_url == target.endpoint_url
-    plan = plan_copy(found, place, server_side=server_side)
-    structure = await ensure_proto(target, place, found.admin)
-    counter = ProgressCounter(on_progress, items_total=len(plan.items), bytes_total=plan.size_bytes)
-    mover = ItemMover(
-        source,
-        target,
-        place.layout,
-        keeps_headers=found.has_base64_handles,
-        must_stream=not server_side,
-        limits=request.limits,
-        grace_seconds=request.grace_seconds,
-        budget=shared_budget() if request.memory_bytes is None else ByteBudget(request.memory_bytes),
-    )
-    placed = await _place_items(mover, plan, request.concurrency, counter)
-    documents = structure | await _copy_documents(source, target, found, place)
-    counter.enter(Phase.VERIFYING)
-    if mover.has_uploaded:
-        # a start whose answer was lost and that the store repeated is known to nobody
-        with suppress(AccessDenied, NotSupported):
-            await abort_uploads(target, place.layout.data_prefix)
-    counter.enter(Phase.FREEZING)
-    frozen = Frozen(found.admin, found.manifest, found.manifest_body)
-    proven = Proven(placed.etags, documents)
-    await publish(target, place.layout, frozen, proven, pause_seconds=request.pause_seconds)
-    return placed.result(found)
-
-
 @dataclass(slots=True)
-class _Placed:
-    """What is in place: the ETag of each item by identifier, and counts."""
+class _DatasetCopy:
+    """One run: what is in place so far, by which evidence; ETags by identifier where they are no MD5."""
 
+    source: Store
+    target: Store
+    request: CopyRequest
+    found: SourceInventory
+    place: TargetInventory
     etags: dict[str, str] = field(default_factory=dict)
     evidence: Counter[Evidence] = field(default_factory=Counter)
     moved: int = 0
 
-    def add(self, identifier: str, item: PlacedItem) -> None:
-        self.etags[identifier] = item.etag
-        self.evidence[item.evidence] += 1
-        self.moved += item.is_moved
+    async def run(self, on_progress: ProgressSink) -> CopyResult:
+        """Do everything from the plan to the frozen dataset."""
+        request, target, layout = self.request, self.target, self.request.target_layout
+        server_side = request.server_side and self.source.endpoint_url == target.endpoint_url
+        plans = self._take_plan(server_side=server_side)
+        structure = await ensure_proto(target, self.place, self.found.admin)
+        manifest = self.found.manifest
+        counter = ProgressCounter(
+            on_progress, items_total=len(manifest.items), bytes_total=manifest.size_bytes
+        )
+        mover = self._mover(must_stream=not server_side)
+        await self._place_items(mover, plans, counter)
+        documents = structure | await self._copy_documents()
+        counter.enter(Phase.VERIFYING)
+        if mover.has_uploaded:
+            # a start whose answer was lost and that the store repeated is known to nobody
+            with suppress(AccessDenied, NotSupported):
+                await abort_uploads(target, layout.data_prefix)
+        counter.enter(Phase.FREEZING)
+        frozen = Frozen(self.found.admin, manifest, self.found.manifest_body)
+        proven = Proven(self.etags, documents)
+        await publish(target, layout, frozen, proven, pause_seconds=request.pause_seconds)
+        return self._result()
 
-    def result(self, found: SourceInventory) -> CopyResult:
+    def _take_plan(self, *, server_side: bool) -> deque[ItemPlan]:
+        """Decide for all items; afterwards only the plans know of their objects, each until it is done."""
+        plans = deque(plan_copy(self.found, self.place, server_side=server_side).items)
+        self.found = replace(self.found, listing=self.found.listing.without_items())
+        self.place = replace(self.place, listing=self.place.listing.without_items())
+        return plans
+
+    def _mover(self, *, must_stream: bool) -> ItemMover:
+        request = self.request
+        budget = shared_budget() if request.memory_bytes is None else ByteBudget(request.memory_bytes)
+        return ItemMover(
+            self.source,
+            self.target,
+            request.target_layout,
+            keeps_headers=self.found.has_base64_handles,
+            must_stream=must_stream,
+            limits=request.limits,
+            grace_seconds=request.grace_seconds,
+            budget=budget,
+        )
+
+    async def _place_items(self, mover: ItemMover, plans: deque[ItemPlan], counter: ProgressCounter) -> None:
+        """Bring all items into place; the first failure stops the rest and is raised as it is."""
+
+        async def work() -> None:
+            while plans:
+                plan = plans.popleft()
+                self._note(plan, await mover.place(plan))
+                counter.add(items=1, size_bytes=plan.item.size_bytes)
+
+        await run_workers(work, count=min(max(1, self.request.concurrency), len(plans)))
+
+    def _note(self, plan: ItemPlan, placed: PlacedItem) -> None:
+        if placed.etag != plan.item.hash:
+            self.etags[plan.identifier] = placed.etag
+        self.evidence[placed.evidence] += 1
+        self.moved += placed.is_moved
+
+    async def _copy_documents(self) -> dict[str, str]:
+        """Copy README, tags, overlays and annotations that are absent or different; return ETags by name."""
+
+        async def copy(document: tuple[str, ListedObject]) -> str:
+            name, listed = document
+            there = self.place.listing.documents.get(name)
+            if there is not None and (there.etag, there.size_bytes) == (listed.etag, listed.size_bytes):
+                return there.etag
+            body = await _read_document(self.source, listed.key)
+            return await put_document(self.target, self.place, name, body)
+
+        documents = self.found.listing.documents
+        return dict(zip(documents, await map_bounded(copy, documents.items()), strict=True))
+
+    def _result(self) -> CopyResult:
+        manifest = self.found.manifest
         verification = Verification(
-            items=len(self.etags),
-            size_bytes=found.manifest.size_bytes,
+            items=len(manifest.items),
+            size_bytes=manifest.size_bytes,
             evidence={kind: self.evidence[kind] for kind in Evidence},
         )
-        return CopyResult(found.admin, verification, self.moved)
-
-
-async def _place_items(
-    mover: ItemMover, plan: CopyPlan, concurrency: int, counter: ProgressCounter
-) -> _Placed:
-    """Bring all items into place; the first failure stops the rest and is raised as it is."""
-    placed, waiting = _Placed(), iter(plan.items)
-
-    async def work() -> None:
-        for item in waiting:
-            placed.add(item.identifier, await mover.place(item))
-            counter.add(items=1, size_bytes=item.item.size_bytes)
-
-    await run_workers(work, count=min(max(1, concurrency), len(plan.items)))
-    return placed
-
-
-async def _copy_documents(
-    source: Store, target: Store, found: SourceInventory, place: TargetInventory
-) -> dict[str, str]:
-    """Copy README, tags, overlays and annotations that are absent or different; return ETags by name."""
-
-    async def copy(document: tuple[str, ListedObject]) -> str:
-        name, listed = document
-        there = place.listing.documents.get(name)
-        if there is not None and (there.etag, there.size_bytes) == (listed.etag, listed.size_bytes):
-            return there.etag
-        return await put_document(target, place, name, await _read_document(source, listed.key))
-
-    documents = found.listing.documents
-    return dict(zip(documents, await map_bounded(copy, documents.items()), strict=True))
+        return CopyResult(self.found.admin, verification, self.moved)
 
 
 async def _read_document(source: Store, key: str) -> bytes:

@@ -3,7 +3,7 @@
 Reads only; decides nothing. One LIST per thousand keys and one GET per document, however many items.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -45,6 +45,10 @@ class DatasetListing:
     items: Mapping[str, ListedObject]
     documents: Mapping[str, ListedObject]
 
+    def without_items(self) -> "DatasetListing":
+        """Return the documents alone: of many items a listing holds megabytes."""
+        return DatasetListing({}, self.documents)
+
 
 @dataclass(frozen=True, slots=True)
 class SourceInventory:
@@ -66,16 +70,20 @@ class TargetInventory:
     admin: AdminMetadata | None
     listing: DatasetListing
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether a frozen dataset lies there; the listing was taken after that was seen."""
+        return self.admin is not None and self.admin.is_frozen
+
 
 def sort_listing(layout: DatasetLayout, objects: Iterable[ListedObject]) -> DatasetListing:
     """Sort the keys under `layout.root`; keys that belong to neither items nor documents are left out."""
-    listed = tuple(objects)
-    relative = {o.key.removeprefix(layout.root): o for o in listed}
-    documents = {
-        name: o
-        for name, o in relative.items()
-        if name == "README.yml" or (name.startswith(_DOCUMENT_FOLDERS) and not name.endswith("/"))
-    }
+    listed = objects if isinstance(objects, Sequence) else tuple(objects)
+    documents, start = {}, len(layout.root)
+    folders = tuple(f"{layout.root}{folder}" for folder in _DOCUMENT_FOLDERS)
+    for o in listed:
+        if o.key == layout.readme_key or (o.key.startswith(folders) and not o.key.endswith("/")):
+            documents[o.key[start:]] = o
     return DatasetListing(freezing.list_items(layout, listed), documents)
 
 

@@ -34,7 +34,7 @@ from dtool_s3.errors import (
 from dtool_s3.freezing import publish_frozen
 from dtool_s3.layout import DTOOL_README_TXT, DatasetLayout
 from dtool_s3.registration import ensure_registration
-from dtool_s3.store.protocol import IF_ABSENT, Listing, Store, if_match
+from dtool_s3.store.protocol import IF_ABSENT, ListedObject, Listing, Store, if_match
 from dtool_s3.transfer.inventory import (
     TargetInventory,
     read_admin_metadata,
@@ -64,8 +64,9 @@ class Frozen:
 class Proven:
     """The ETags that everything had when it was proven or written, all of which the listing must show.
 
-    `items` by identifier; `documents` (README, tags, overlays, annotations, structure.json) by key relative
-    to the root: no other tags, overlays and annotations may lie there.
+    `items` by identifier; an item that is not among them must have the manifest's MD5. `documents` (README,
+    tags, overlays, annotations, structure.json) by key relative to the root: no other tags, overlays and
+    annotations may lie there.
     """
 
     items: Mapping[str, str]
@@ -155,10 +156,11 @@ def check_listing(layout: DatasetLayout, listing: Listing, manifest: Manifest, p
     shown = sort_listing(layout, listing.objects)
     for identifier, item in manifest.items.items():
         stored = shown.items.get(identifier)
-        if stored is None or stored.etag != proven.items[identifier]:
+        if stored is None or stored.etag != proven.items.get(identifier, item.hash):
             raise WrittenWhileFreezing(f"item {item.relpath[:80]!r} changed in the target during the copy")
     check_no_extra_documents(proven.documents, shown, place=layout.root)
-    etags = {listed.key: listed.etag for listed in listing.objects}
+    keys = {f"{layout.root}{name}" for name in proven.documents}
+    etags = {listed.key: listed.etag for listed in listing.objects if listed.key in keys}
     for name, etag in proven.documents.items():
         if etags.get(f"{layout.root}{name}") != etag:
             raise WrittenWhileFreezing(f"{name[:80]!r} changed in the target during the copy")
@@ -179,9 +181,16 @@ async def _publish(target: Store, layout: DatasetLayout, frozen: Frozen, listing
         raise ContentDiffers(str(error)) from error
 
 
-async def adopt_frozen(target: Store, layout: DatasetLayout, manifest: Manifest) -> VerifiedDataset:
+async def adopt_frozen(
+    target: Store,
+    layout: DatasetLayout,
+    manifest: Manifest,
+    *,
+    items: Mapping[str, ListedObject] | None = None,
+) -> VerifiedDataset:
     """Take the frozen dataset at the place as the copy, if it is complete and has an equal manifest.
 
+    `items` by identifier, as a listing showed them after the dataset was frozen; None: they are listed.
     Writes nothing but a registration key that is not there. Raises ContentDiffers, ItemMissing, UUIDTaken;
     DatasetMissing where nothing is frozen.
     """
@@ -191,7 +200,7 @@ async def adopt_frozen(target: Store, layout: DatasetLayout, manifest: Manifest)
     there, _ = await read_manifest(target, layout)
     if not there.is_equal(manifest):
         raise ContentDiffers(f"{layout.root!r} is frozen already, with another manifest")
-    verification = await verify_manifest(target, layout, manifest)
+    verification = await verify_manifest(target, layout, manifest, items=items)
     require_complete(verification)
     await ensure_registration(target, layout)
     return VerifiedDataset(admin, verification)

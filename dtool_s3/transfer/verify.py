@@ -134,12 +134,17 @@ async def verify_manifest(
     method: VerifyMethod = VerifyMethod.LISTING,
     concurrency: int = READ_AT_ONCE,
     on_progress: ProgressSink = no_progress,
+    items: Mapping[str, ListedObject] | None = None,
 ) -> Verification:
-    """Compare the items at a place with a manifest that was read already; see `verify_dataset`."""
+    """Compare the items at a place with a manifest that was read already; see `verify_dataset`.
+
+    `items` by identifier, as a listing just showed them; None: they are listed.
+    """
     counter = ProgressCounter(
         on_progress, items_total=len(manifest.items), bytes_total=manifest.size_bytes, phase=Phase.VERIFYING
     )
-    items = (await list_dataset(store, layout)).items
+    if items is None:
+        items = (await list_dataset(store, layout)).items
     match method:
         case VerifyMethod.LISTING:
             return verify_listing(manifest, items)
