@@ -61,7 +61,7 @@ def verify_by_listing(world: World, sample: Sample) -> Row:
     return Row(
         f"{sample.name}: verify by listing",
         "⌈N/1000⌉ + c requests",
-        {OURS: lambda: world.ours("verify", sample.bucket, uri=sample.uri, method="listing")},
+        {OURS: lambda: world.ours("verify", sample.bucket, uri=sample.uri, method="Listing")},
     )
 
 
@@ -73,7 +73,7 @@ def verify_by_content(world: World, sample: Sample, *, goal: str) -> Row:
         f"{sample.name}: verify content",
         goal,
         {
-            OURS: lambda: world.ours("verify", sample.bucket, uri=sample.uri, method="content"),
+            OURS: lambda: world.ours("verify", sample.bucket, uri=sample.uri, method="Content"),
             "s5cmd cat, md5sum": lambda: world.command(shell),
         },
         note="the pipe gives one digest of everything, dtool_s3 one of each item",

@@ -58,4 +58,4 @@ def measure(row: Row, repeats: int, say: Callable[[str], None]) -> Result:
             if turn < row.repeats.get(peer, repeats):
                 runs[peer].append(run())
                 say(f"{row.name}: {peer} {runs[peer][-1].seconds:.2f} s")
-    return Result(row, runs)
+    return Result(row, {peer: done for peer, done in runs.items() if done})
