@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Larger bodies might not be sent before obstore loses patience with the answer.
 MAX_PUT_BYTES = 4 * 1024**2
+#: Above this, botocore's path from the socket to memory costs less than its requests do.
+MAX_RANGE_BYTES = 2 * 1024**2
 #: The server may be silent for long over larger copies.
 MAX_COPY_BYTES = 256 * 1024**2
 
@@ -78,6 +80,8 @@ class ObjectLoop:
 
     async def get_range(self, key: str, first_byte: int, size_bytes: int, *, etag: str) -> bytes | None:
         """Read a part of an object that still has `etag`. Raises NotFound."""
+        if size_bytes > MAX_RANGE_BYTES:
+            return None
         return await self._ask(
             "get_range", key, lambda bucket: bucket.get_range(key, first_byte, size_bytes, etag)
         )
