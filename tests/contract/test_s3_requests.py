@@ -177,6 +177,20 @@ async def test_a_part_is_sent_with_the_md5_that_was_given(store: S3Store, script
     assert "expect" not in request.headers
 
 
+async def test_the_signature_of_a_part_holds_its_md5_and_that_of_an_object_its_sha256(
+    store: S3Store, script: ScriptedS3
+) -> None:
+    script.answers = [WRITTEN]
+
+    await store.put_part(UPLOAD, 1, b"content")
+    await store.put("key", b"content", precondition=if_match("0"))
+
+    part, whole = script.received
+    assert part.headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+    assert whole.headers["x-amz-content-sha256"] == hashlib.sha256(b"content").hexdigest()
+    assert all("content-md5;" in request.headers["authorization"] for request in (part, whole))
+
+
 async def test_a_copy_that_fails_with_200_is_repeated_and_then_an_error(
     store: S3Store, script: ScriptedS3
 ) -> None:
@@ -265,6 +279,7 @@ async def test_every_write_asks_for_the_encryption(
 
     async with open_store(script, encryption=encryption) as store:
         script.answers = [WRITTEN]
+        await store.put("key", b"content")
         await store.put("key", b"content", precondition=if_match("0"))
         script.answers = [STARTED]
         await store.start_upload("key", {})
