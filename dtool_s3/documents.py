@@ -28,7 +28,8 @@ MD5_HASH_FUNCTION = "md5sum_hexdigest"
 
 _REQUIRED_FIELDS = ("uuid", "type", "name", "creator_username")
 _TIMESTAMP_FIELDS = ("created_at", "frozen_at")
-_HEX = re.compile(r"[0-9a-f]{32,128}")
+#: Up to 0.4.0 the hash was the ETag: `<32 digits>-<parts>` for an item in parts, no digest of its bytes.
+_HASH = re.compile(r"[0-9a-f]{32,128}|[0-9a-f]{32}-[1-9][0-9]{0,4}")
 
 
 class DatasetType(StrEnum):
@@ -156,7 +157,7 @@ def _ascii(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ManifestItem:
-    """One item as the manifest says it is."""
+    """One item as the manifest says it is; `hash` may be the ETag of an item in parts (up to 0.4.0)."""
 
     relpath: str
     size_bytes: int
@@ -210,8 +211,8 @@ def _manifest_item(identifier: str, value: object) -> ManifestItem:
         raise InvalidManifest(f"identifier {identifier[:40]!r} is not that of relpath {relpath[:80]!r}")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise InvalidManifest(f"size_in_bytes of {relpath[:80]!r} is not a size")
-    if not isinstance(digest, str) or not _HEX.fullmatch(digest):
-        raise InvalidManifest(f"hash of {relpath[:80]!r} is not a hex digest")
+    if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        raise InvalidManifest(f"hash of {relpath[:80]!r} is neither a hex digest nor an ETag")
     timestamp = value.get("utc_timestamp", 0.0)
     seconds = _finite(timestamp) if isinstance(timestamp, int | float) else None
     if seconds is None:

@@ -12,6 +12,7 @@ from dtool_s3.documents import (
     DatasetType,
     Manifest,
     ManifestItem,
+    build_manifest_body,
     dump_admin_metadata,
     dump_manifest,
     parse_admin_metadata,
@@ -158,6 +159,27 @@ def test_a_manifest_is_read() -> None:
     assert parse_manifest(manifest(items={})).size_bytes == 0
 
 
+def test_a_manifest_of_0_4_0_has_the_etag_of_an_item_in_parts_as_its_hash() -> None:
+    etag = f"{'0' * 32}-12"
+
+    assert parse_manifest(manifest({**ITEM, "hash": etag})).items[ID].hash == etag
+
+
+def test_the_manifest_of_a_new_dataset_is_in_dtoolcores_form() -> None:
+    items = {ID: ManifestItem("a/b.csv", 3, "0" * 32, 1700000000.0)}
+
+    body = build_manifest_body(Manifest("md5sum_hexdigest", items), dtoolcore_version="3.19.0")
+
+    assert body == json.dumps(json.loads(manifest()), indent=2, sort_keys=True).encode()
+
+
+def test_a_manifest_that_no_reader_would_take_is_not_built() -> None:
+    items = {ID: ManifestItem("a/b.csv", 3, "no digest", 1700000000.0)}
+
+    with pytest.raises(InvalidManifest):
+        build_manifest_body(Manifest("md5sum_hexdigest", items), dtoolcore_version="3.19.0")
+
+
 def test_a_manifest_without_times_is_read() -> None:
     item = {name: value for name, value in ITEM.items() if name != "utc_timestamp"}
 
@@ -197,10 +219,12 @@ def test_manifests_with_other_hash_functions_are_not_equal() -> None:
         (manifest({**ITEM, "size_in_bytes": 1.5}), "not a size"),
         (manifest({**ITEM, "size_in_bytes": True}), "not a size"),
         (manifest({**ITEM, "size_in_bytes": "3"}), "not a size"),
-        (manifest({**ITEM, "hash": None}), "not a hex digest"),
-        (manifest({**ITEM, "hash": "0" * 31}), "not a hex digest"),
-        (manifest({**ITEM, "hash": "G" * 32}), "not a hex digest"),
-        (manifest({**ITEM, "hash": "0" * 32 + "\n"}), "not a hex digest"),
+        (manifest({**ITEM, "hash": None}), "neither a hex digest"),
+        (manifest({**ITEM, "hash": f"{'0' * 32}-0"}), "neither a hex digest"),
+        (manifest({**ITEM, "hash": f"{'0' * 32}-123456"}), "neither a hex digest"),
+        (manifest({**ITEM, "hash": "0" * 31}), "neither a hex digest"),
+        (manifest({**ITEM, "hash": "G" * 32}), "neither a hex digest"),
+        (manifest({**ITEM, "hash": "0" * 32 + "\n"}), "neither a hex digest"),
         (manifest({**ITEM, "utc_timestamp": "now"}), "not a number"),
         (manifest({**ITEM, "utc_timestamp": True}), "not a number"),
         (manifest({**ITEM, "utc_timestamp": 10**400}), "not a number"),

@@ -13,7 +13,7 @@ from dtool_s3.store.memory import MemoryServer, MemoryStore
 from dtool_s3.transfer.engine import CopyRequest, copy_dataset
 from dtool_s3.transfer.verify import VerifyMethod, verify_dataset
 from tests.support.broker import Bench
-from tests.support.datasets import UUID, md5
+from tests.support.datasets import UUID, md5, write_in_parts
 from tests.support.history import ERAS, Era, write_era
 
 BUCKET, TARGET, PREFIX = "lab-data", "archive", "u/alice/"
@@ -160,6 +160,28 @@ async def test_a_proto_dataset_is_read_with_one_head_per_item_and_can_be_frozen(
     assert counted["list"] == 1
     await asyncio.to_thread(lambda: scene.bench.proto().freeze())
     assert (await verify_dataset(scene.store, scene.layout)).verification.is_proven
+
+
+async def test_a_dataset_of_0_4_0_with_an_item_in_parts_is_read_verified_by_listing_and_copied(
+    tmp_path: Path,
+) -> None:
+    scene = await Scene("0.4.0", tmp_path).write()
+    key = scene.layout.item_key(item_identifier("a.txt"))
+    await write_in_parts(scene.store, key, [b"al", b"pha"], {"handle": "a.txt"})
+    etag = scene.server.read(BUCKET, key).info.etag
+    stored = scene.server.read(BUCKET, scene.layout.manifest_key).body
+    scene.server.write(
+        BUCKET, scene.layout.manifest_key, stored.replace(md5(b"alpha").encode(), etag.encode())
+    )
+
+    await copy_dataset(scene.store, scene.server.store(TARGET), CopyRequest(UUID, "", PREFIX))
+
+    assert scene.bench.broker().get_manifest()["items"][item_identifier("a.txt")]["hash"] == etag
+    for store, prefix in ((scene.store, ""), (scene.server.store(TARGET), PREFIX)):
+        found = await verify_dataset(store, DatasetLayout(prefix, UUID))
+        assert found.verification.is_proven
+    copy = scene.server.read(TARGET, DatasetLayout(PREFIX, UUID).item_key(item_identifier("a.txt")))
+    assert (copy.body, copy.info.metadata["checksum"]) == (b"alpha", etag)
 
 
 async def test_a_proto_dataset_whose_items_lost_their_names_is_not_frozen(tmp_path: Path) -> None:
