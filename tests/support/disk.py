@@ -24,14 +24,26 @@ ITEMS: Mapping[str, bytes] = {
 }
 
 
-def make_dataset(directory: Path, *, name: str = "sample", items: Mapping[str, bytes] = ITEMS) -> Path:
+def make_dataset(
+    directory: Path,
+    *,
+    name: str = "sample",
+    items: Mapping[str, bytes] = ITEMS,
+    annotation: str = "v1.2",
+) -> Path:
     """Let dtoolcore make a frozen dataset below `directory`; return its directory."""
-    proto = make_proto(directory, name=name, items=items)
+    proto = make_proto(directory, name=name, items=items, annotation=annotation)
     proto.freeze()
     return directory / name
 
 
-def make_proto(directory: Path, *, name: str = "sample", items: Mapping[str, bytes] = ITEMS) -> Any:
+def make_proto(
+    directory: Path,
+    *,
+    name: str = "sample",
+    items: Mapping[str, bytes] = ITEMS,
+    annotation: str = "v1.2",
+) -> Any:
     """Let dtoolcore make a proto dataset with README, a tag, an annotation and item metadata."""
     directory.mkdir(parents=True, exist_ok=True)
     proto = dtoolcore.create_proto_dataset(name, f"file://{directory}", "title: ü\n", "olssont")
@@ -41,7 +53,7 @@ def make_proto(directory: Path, *, name: str = "sample", items: Mapping[str, byt
         proto.put_item(str(path), relpath)
         proto.add_item_metadata(relpath, "number", number)
     proto.put_tag("blue")
-    proto.put_annotation("v1.2", {"project": "atlas"})
+    proto.put_annotation(annotation, {"project": "atlas"})
     return proto
 
 
