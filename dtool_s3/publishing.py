@@ -42,8 +42,9 @@ async def publish(store: UrlStore, layout: DatasetLayout, *, expires_seconds: in
 
     Without `expires_seconds` every object a reader needs gets the ACL `public-read`; where the server takes
     no ACLs, it is published all the same if a bucket policy makes it readable. With it, URLs are signed that
-    are valid so long. At the end http_manifest.json and one item are read as a stranger would; if they do
-    not answer, or anything else fails, all is taken back, what an earlier publication made public too.
+    are valid so long; what was made public before stays so. At the end http_manifest.json and one item are
+    read as a stranger would; if they do not answer, or anything else fails, all is taken back, an earlier
+    publication too. http_manifest.json says what is there now: publish again after new tags or annotations.
 
     Raises SourceNotFrozen, DatasetMissing, ItemMissing and ContentDiffers (an incomplete dataset),
     SettingsError (more than 7 days), NotSupported and AccessDenied saying what to do instead, StorageError.
