@@ -16,11 +16,13 @@ from dtool_s3.configuration import Configuration, Configure, check_installation,
 from dtool_s3.errors import (
     AccessDenied,
     BucketNotFound,
+    BucketUnreachable,
     ClockSkewed,
     CredentialsRejected,
     DtoolS3Error,
     InvalidURI,
     NotSupported,
+    RequestRefused,
     SettingsError,
     StorageError,
 )
@@ -90,9 +92,12 @@ def _failed(name: str, error: DtoolS3Error, status: Status = Status.FAIL) -> Fin
     return Finding(name, status, f"{error.reason}: {error}", _ADVICE.get(type(error), ""), error)
 
 
+_CHECK_ENDPOINT = "check DTOOL_S3_ENDPOINT_<bucket>, or endpoint_url in ~/.aws/config"
 _ADVICE: dict[type[DtoolS3Error], str] = {
     AccessDenied: "give these keys the rights that datasets need: `Prefixes and access` in the documentation",
     BucketNotFound: "check the bucket's name and DTOOL_S3_ENDPOINT_<bucket>",
+    BucketUnreachable: _CHECK_ENDPOINT,
+    RequestRefused: _CHECK_ENDPOINT,
     ClockSkewed: "set this machine's clock",
     CredentialsRejected: "check the keys, and whether they belong to this endpoint",
     SettingsError: "correct the variable that is named",
@@ -114,7 +119,7 @@ def _installation() -> Finding:
 def _settings(configuration: Configuration) -> list[Finding]:
     """Show what was resolved, without secrets, and where each variable was found."""
     endpoint, url = configuration.endpoint, configuration.endpoint.url
-    host = urlsplit(url).netloc.rpartition("@")[2] if url else "AWS"
+    host = urlsplit(url).netloc.rpartition("@")[2] if url else "as the AWS configuration says"
     if configuration.credentials is ambient_credentials:
         keys = f"profile {endpoint.profile}" if endpoint.profile else "the AWS chain"
     else:

@@ -383,3 +383,37 @@ def _at_terminal(user: User, argv: Sequence[str], *, typed: str = "") -> str:
         os.close(ours)
         process.wait(timeout=60)
     return shown.decode()
+
+
+PROGRAM_TEXT = """
+import asyncio, sys, threading
+import dtool_s3, dtool_s3.sync
+
+uri = sys.argv[1]
+base_uri = uri.rpartition("/")[0]
+asyncio.run(dtool_s3.verify(uri))
+print(len(dtool_s3.sync.list_datasets(base_uri).entries))
+asyncio.run(dtool_s3.verify(uri))
+dtool_s3.close_stores()
+print(*sorted(t.name for t in threading.enumerate() if not t.daemon))
+"""
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_program_leaves_no_threads_and_no_open_sockets(user: User, is_closed: bool) -> None:
+    """Warnings about what was left open are printed to stderr in development mode."""
+    uri = user.write(user.places[0])
+    text = PROGRAM_TEXT if is_closed else PROGRAM_TEXT.replace("dtool_s3.close_stores()", "pass")
+
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", text, uri],
+        env=user.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+
+    listed, threads = done.stdout.splitlines()
+    assert (int(listed) > 0, "ResourceWarning" in done.stderr) == (True, False), done.stderr
+    assert not is_closed or threads == "MainThread"
