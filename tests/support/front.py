@@ -1,4 +1,4 @@
-"""A TCP front on loopback before a real S3 server: may speak TLS, may change bytes, and tells what passed.
+"""A TCP front on loopback before a real S3 server: may speak TLS, change bytes, and tells what passed.
 
 Owns its threads and sockets. Unless told to change bytes it passes them as they are, so that signatures made
 for its own address stay valid.
@@ -44,13 +44,14 @@ class Passed:
 
 @dataclass(slots=True)
 class Front:
-    """A running front; `changes` are made in what the client sends, each at most `times_left` times."""
+    """A running front: `change` is made in what clients send, `changes_left` times; `answers` always."""
 
     url: str
     upstream: tuple[str, int]
     passed: list[Passed] = field(default_factory=list)
     change: tuple[bytes, bytes] = (b"", b"")
     changes_left: int = 0
+    answers: tuple[bytes, bytes] = (b"", b"")
 
     def take(self, data: bytes) -> bytes:
         """Note a request's head and change its bytes, where that is asked for."""
@@ -90,7 +91,7 @@ class _Connection(socketserver.BaseRequestHandler):
                 if ready is client:
                     upstream.sendall(self.server.front.take(data))
                 else:
-                    client.sendall(data)
+                    client.sendall(data.replace(*self.server.front.answers))
 
 
 @contextmanager
