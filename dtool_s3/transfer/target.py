@@ -139,7 +139,9 @@ async def publish(
     Raises WrittenWhileFreezing where anything else was written, ContentDiffers for extra items or documents
     and for a dataset frozen with another manifest, and what `publish_frozen` raises.
     """
-    for attempt in range(1, _PUBLISH_ATTEMPTS + 1):
+    attempt = 0
+    while True:
+        attempt += 1
         listing = await target.list(layout.root)
         check_listing(layout, listing, frozen.manifest, proven)
         try:
@@ -148,7 +150,6 @@ async def publish(
             if attempt == _PUBLISH_ATTEMPTS:
                 raise
         await asyncio.sleep(pause_seconds * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311
-    raise AssertionError("unreachable")
 
 
 def check_listing(layout: DatasetLayout, listing: Listing, manifest: Manifest, proven: Proven) -> None:

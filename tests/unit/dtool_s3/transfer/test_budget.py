@@ -87,12 +87,11 @@ async def test_who_gives_up_waiting_makes_way_for_the_next() -> None:
 
 async def test_room_given_to_one_that_is_cancelled_at_that_moment_is_not_lost() -> None:
     budget = ByteBudget(10)
-    first, second = _Holder(budget, 10), _Holder(budget, 10)
-    await _settle()
+    async with budget.take(10):
+        second = _Holder(budget, 10)
+        await _settle()
 
-    budget_given = first.task
-    first.let_go.set()
-    budget_given.add_done_callback(lambda _: second.task.cancel())
+    second.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second.task
 

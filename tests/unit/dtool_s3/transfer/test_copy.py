@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from dtool_s3.errors import WrittenWhileFreezing
 from dtool_s3.layout import MAX_RELPATH_BYTES, encode_handle, item_identifier, item_metadata
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
@@ -206,6 +207,41 @@ async def test_an_older_structure_document_at_the_place_is_replaced(stale: bytes
     await scene.copy()
 
     assert scene.copied()["structure.json"][0] == scene.place.structure_document()
+
+
+async def test_a_structure_document_that_another_writes_first_is_looked_at_again() -> None:
+    scene = await make_scene()
+    key = scene.place.structure_key
+    scene.server.write(TARGET, key, b"{}")
+    newer = b'{"storage_broker_version": "0.15.0"}'
+
+    def write() -> None:
+        scene.server.write(TARGET, key, newer)
+
+    scene.server.faults.append(Fault("put", key, skip=1, hook=write))
+
+    await scene.copy()
+
+    assert scene.copied()["structure.json"][0] == newer
+
+
+async def test_a_structure_document_that_somebody_keeps_writing_stops_the_copy() -> None:
+    scene = await make_scene()
+    key, numbers = scene.place.structure_key, iter(range(1000))
+    scene.server.write(TARGET, key, b"{}")
+    scene.server.faults.append(
+        Fault(
+            "put",
+            key,
+            times=None,
+            hook=lambda: scene.server.write(TARGET, key, b"%d" % next(numbers)) and None,
+        )
+    )
+
+    with pytest.raises(WrittenWhileFreezing, match="structure"):
+        await scene.copy()
+
+    assert not scene.is_frozen()
 
 
 async def test_a_newer_structure_document_at_the_place_stays() -> None:

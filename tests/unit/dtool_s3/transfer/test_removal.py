@@ -12,6 +12,7 @@ from dtool_s3.errors import (
     FrozenDataset,
     InvalidAdminMetadata,
     NotSupported,
+    RequestRefused,
     StorageError,
     UUIDTaken,
     WrittenWhileFreezing,
@@ -244,6 +245,45 @@ async def test_a_removal_cut_at_any_request_is_finished_by_the_next(
 
         assert server.keys("lab") == sorted(OTHERS), f"cut {cut}"
         assert not _uploads(server)
+
+
+async def test_many_keys_go_a_thousand_at_a_time() -> None:
+    server = await _server()
+    for number in range(2100):
+        server.write("lab", f"{LAYOUT.data_prefix}{number:04}", b"x")
+
+    await remove_dataset(server.store("lab"), LAYOUT)
+
+    assert len([r for r in server.requests if r.operation == "delete_many"]) == 3
+    assert server.keys("lab") == sorted(OTHERS)
+
+
+async def test_a_proto_that_somebody_keeps_writing_is_not_removed() -> None:
+    server = await _server()
+    key = LAYOUT.admin_metadata_key
+
+    def write_again() -> None:
+        stored = server.read("lab", key)
+        body = stored.body + b" "
+        server.write("lab", key, body, metadata=stored.info.metadata)
+
+    server.faults.append(Fault("delete", key, hook=write_again, times=None))
+
+    with pytest.raises(WrittenWhileFreezing, match="dtool"):
+        await remove_dataset(server.store("lab"), LAYOUT)
+
+    assert LAYOUT.registration_key in server.keys("lab")
+
+
+async def test_a_registration_key_that_may_not_be_read_stops_the_removal() -> None:
+    server = await _server()
+    refusal = RequestRefused("no", code="InvalidRequest")
+    server.faults.append(Fault("get", LAYOUT.registration_key, error=refusal))
+
+    with pytest.raises(RequestRefused):
+        await remove_dataset(server.store("lab"), LAYOUT)
+
+    assert not _deleted(server)
 
 
 async def test_progress_counts_keys_and_bytes() -> None:
