@@ -229,14 +229,11 @@ async def test_a_structure_document_that_somebody_keeps_writing_stops_the_copy()
     scene = await make_scene()
     key, numbers = scene.place.structure_key, iter(range(1000))
     scene.server.write(TARGET, key, b"{}")
-    scene.server.faults.append(
-        Fault(
-            "put",
-            key,
-            times=None,
-            hook=lambda: scene.server.write(TARGET, key, b"%d" % next(numbers)) and None,
-        )
-    )
+
+    def write_again() -> None:
+        scene.server.write(TARGET, key, b"%d" % next(numbers))
+
+    scene.server.faults.append(Fault("put", key, times=None, hook=write_again))
 
     with pytest.raises(WrittenWhileFreezing, match="structure"):
         await scene.copy()

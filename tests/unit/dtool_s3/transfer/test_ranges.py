@@ -1,6 +1,7 @@
 """Ranges that arrive in any order give the digest of the whole, and one failure ends all."""
 
 import asyncio
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -35,7 +36,7 @@ async def test_chunks_are_hashed_in_order_whatever_order_they_arrive_in() -> Non
     st.randoms(use_true_random=False),
 )
 def test_any_cut_read_at_any_pace_within_any_memory_gives_the_same_digest(
-    size_bytes: int, part_bytes: int, memory_bytes: int, random: object
+    size_bytes: int, part_bytes: int, memory_bytes: int, random: Random
 ) -> None:
     limits = PartLimits(max_parts=100)
     paces = iter(random.choices(range(4), k=200))
@@ -105,9 +106,11 @@ async def test_an_object_is_read_as_it_was_listed_or_not_at_all(server: MemorySe
     store, limits = server.store("lab"), PartLimits(chunk_bytes=50_000)
 
     assert await hash_listed(store, listed, budget=ByteBudget(), limits=limits) == md5(BODY)
-    server.faults.append(
-        Fault("get_range", skip=2, hook=lambda: server.write("lab", "key", BODY[::-1]) and None)
-    )
+
+    def overwrite() -> None:
+        server.write("lab", "key", BODY[::-1])
+
+    server.faults.append(Fault("get_range", skip=2, hook=overwrite))
     with pytest.raises(PreconditionFailed):
         await hash_listed(store, listed, budget=ByteBudget(), limits=limits)
     server.remove("lab", "key")
