@@ -30,6 +30,7 @@ from tests.support.fault_operations import (
     differences,
     judge,
     look,
+    timeless,
 )
 from tests.support.fault_proxy import (
     CUT_BEFORE,
@@ -260,13 +261,24 @@ def repeat(play: Play, case: Case) -> str:
 
 
 def check_upstream(lab: Lab, cases: list[Case]) -> list[str]:
-    """Let upstream read what was left, and compare with what lies there."""
-    uris = [case.scene.bench.uri for case in cases]
+    """Let upstream read each state that was left, and compare with what lies there.
+
+    Of states that are equal but for UUID and times it reads one: a reading costs 0.3 s.
+    """
+    distinct = list({fingerprint(case): case for case in cases}.values())
+    uris = [case.scene.bench.uri for case in distinct]
     return [
         f"{case.name}: upstream reads {state}"
-        for case, state in zip(cases, lab.upstream.script("states", uris=uris), strict=True)
+        for case, state in zip(distinct, lab.upstream.script("states", uris=uris), strict=True)
         if state != expected_state(case.left)
     ]
+
+
+def fingerprint(case: Case) -> str:
+    """Return a text that is equal for states that are equal but for UUID and times."""
+    left = _anonymous(case.left, case.scene.uuid)
+    keys = sorted(re.sub(r"(README\.yml-)[\d.]+", r"\1", key) for key in left.objects)
+    return repr((keys, left.registration, sorted(timeless(left).items())))
 
 
 def expected_state(left: Snapshot) -> dict[str, Any] | None:

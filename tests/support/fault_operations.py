@@ -183,14 +183,15 @@ def judge(operation: Operation, before: Snapshot, after: Snapshot, done: Snapsho
 
 def differences(after: Snapshot, done: Snapshot) -> str:
     """Name what is not as after the operation in peace: times, backups of the README and fragments apart."""
-    found, wanted = _timeless(after), _timeless(done)
+    found, wanted = timeless(after), timeless(done)
     unequal = {key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key)}
     if after.registration != done.registration:
         unequal.add("registration key")
     return f"not as it should be: {sorted(unequal)}" if unequal else ""
 
 
-def _timeless(snapshot: Snapshot) -> dict[str, tuple[Any, Mapping[str, str]]]:
+def timeless(snapshot: Snapshot) -> dict[str, tuple[Any, Mapping[str, str]]]:
+    """Return bodies and headers without times, backups of the README and fragments."""
     kept: dict[str, tuple[Any, Mapping[str, str]]] = {}
     for key, (body, headers) in snapshot.objects.items():
         if key.startswith(("README.yml-", "fragments/")):
