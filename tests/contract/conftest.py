@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from dtool_s3.store.protocol import UrlStore
 from dtool_s3.store.s3 import S3Store
-from tests.support.s3_place import VARIABLE, named_bucket
+from tests.support.s3_place import VARIABLE, S3Place, named_bucket
 from tests.support.services import (
     LEFT_OUT,
     Service,
@@ -66,7 +66,9 @@ def _runs_on_named(item: pytest.Item) -> bool:
 
 
 @pytest.fixture
-async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+async def service(
+    request: pytest.FixtureRequest, make_s3_place: Callable[[], S3Place]
+) -> AsyncIterator[Service]:
     """The implementation under test."""
     bucket = f"store-{uuid.uuid4().hex[:12]}"
     opened: list[S3Store] = []
@@ -82,7 +84,7 @@ async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
                 moto_service, request.getfixturevalue("moto_server"), bucket, opened
             )
         case "named":
-            made = named_service(request.getfixturevalue("s3_place"))
+            made = named_service(make_s3_place())
         case name:
             raise AssertionError(name)
     yield made

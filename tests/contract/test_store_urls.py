@@ -65,7 +65,7 @@ async def test_a_url_is_signed_for_reading_or_writing_only(store: UrlStore) -> N
 async def test_a_public_url_names_the_object_and_has_no_query(store: UrlStore) -> None:
     url = store.public_url("u/ü")
 
-    assert url.startswith(store.endpoint_url or "https://")
+    assert url.startswith(store.endpoint_url or "http")  # "": the environment may name one
     assert url.endswith("u/%C3%BC")
     assert "?" not in url
 

@@ -146,7 +146,6 @@ async def make_s3_place(
     """A function that makes places (see S3Place); all of them are emptied at the test's end."""
     places: list[S3Place] = []
     bucket = named_bucket()
-    server: ObjectStore | None = None if bucket else request.getfixturevalue("object_store")
     directory = tmp_path_factory.mktemp("s3-place")
     foreign: set[str] = set()
     if bucket:
@@ -155,10 +154,10 @@ async def make_s3_place(
 
     def make() -> S3Place:
         prefix = f"test-dtool-s3/{secrets.token_hex(8)}/"
-        if server is None:
-            assert bucket is not None
+        if bucket:
             places.append(_build_named(bucket, prefix, directory / str(len(places))))
         else:
+            server: ObjectStore = request.getfixturevalue("object_store")
             name = server.create_bucket(f"test-{secrets.token_hex(4)}")
             places.append(_build_sandboxed(server, name, prefix, directory / str(len(places))))
         return places[-1]
