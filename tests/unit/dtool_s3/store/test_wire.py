@@ -1,0 +1,34 @@
+"""Views of memory as bodies: read for a signature, then sent as they are."""
+
+import array
+import hashlib
+import io
+
+from dtool_s3.store.boto.wire import ViewBody, sendable
+
+
+def test_bytes_are_sent_as_they_are() -> None:
+    body = b"content"
+
+    assert sendable(body) is body
+
+
+def test_a_view_reads_like_a_file_and_is_never_copied() -> None:
+    whole = bytearray(b"0123456789")
+    body = sendable(memoryview(whole)[2:9])
+    assert isinstance(body, ViewBody)
+
+    assert (len(body), bytes(body.read(3)), body.tell()) == (7, b"234", 3)
+    assert [bytes(body.read(size)) for size in (-1, -1, 5)] == [b"5678", b"", b""]
+    assert (body.seek(0), body.seek(-2, io.SEEK_END), body.seek(1, io.SEEK_CUR)) == (0, 5, 6)
+    whole[2] = ord("x")
+    assert bytes(body.view[:1]) == b"x"
+
+
+def test_a_view_of_numbers_is_sent_as_bytes() -> None:
+    numbers = array.array("I", range(100))
+    body = sendable(memoryview(numbers))
+    assert isinstance(body, ViewBody)
+
+    assert len(body) == 400
+    assert hashlib.sha256(body.read()).digest() == hashlib.sha256(numbers.tobytes()).digest()
