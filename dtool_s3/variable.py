@@ -31,7 +31,7 @@ class Variables:
         self._file = _read_file(self._path)
         self.origins: dict[str, str] = {}
 
-    def find(self, name: str) -> str | None:
+    def find(self, name: str, *, may_be_number: bool = False) -> str | None:
         """Return the value of a variable as it stands; None where it is in neither place."""
         value = os.environ.get(name)
         if value is not None:
@@ -40,6 +40,8 @@ class Variables:
         value = self._file.get(name)
         if value is None:
             return None
+        if may_be_number and type(value) is int:
+            value = str(value)
         if not isinstance(value, str):
             raise SettingsError(f"{name} in dtool's configuration file {self._path} is not a text")
         self.origins[name] = str(self._path)
@@ -77,9 +79,9 @@ class Variables:
         return str(path)
 
     def seconds(self, name: str) -> int | None:
-        """Return a positive whole number of seconds."""
-        value = self.text(name)
-        if value is None:
+        """Return a positive whole number of seconds; in the file it may be a number."""
+        value = (self.find(name, may_be_number=True) or "").strip()
+        if value == "":
             return None
         if not value.isascii() or not value.isdecimal() or int(value) == 0:
             raise SettingsError(f"{name}={value!r} is no number of seconds greater than 0")

@@ -243,6 +243,15 @@ def test_what_upstream_cannot_say_is_said_by_bucket(tmp_path: Path) -> None:
     assert configuration.publish_expiry_seconds == 3600
 
 
+@pytest.mark.parametrize("value", [3600, "3600", " 3600 "])
+def test_an_expiry_in_the_file_may_be_a_number(tmp_path: Path, value: object) -> None:
+    assert read(tmp_path, {"DTOOL_S3_PUBLISH_EXPIRY": value}).publish_expiry_seconds == 3600
+
+
+def test_an_expiry_that_is_empty_is_none(tmp_path: Path) -> None:
+    assert read(tmp_path, {"DTOOL_S3_PUBLISH_EXPIRY": ""}).publish_expiry_seconds is None
+
+
 def test_a_profile_gives_the_keys_without_the_trio(tmp_path: Path) -> None:
     configuration = read(tmp_path, {f"DTOOL_S3_PROFILE_{BUCKET}": "lab"})
 

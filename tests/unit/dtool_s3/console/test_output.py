@@ -1,8 +1,10 @@
 """Texts for people: sizes, remote names, and URLs without their secrets."""
 
+import io
+
 import pytest
 
-from dtool_s3.console.output import format_items, format_size, printable, redact
+from dtool_s3.console.output import Output, format_items, format_size, printable, redact
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,15 @@ def test_one_item_is_not_items() -> None:
 def test_control_characters_are_replaced_and_letters_of_all_scripts_stay() -> None:
     assert printable("a\x1b[2J\tb") == "a\ufffd[2J\ufffdb"
     assert printable("ünï 文") == "ünï 文"
+
+
+def test_no_remote_name_moves_the_cursor_whatever_prints_it() -> None:
+    output = Output(stdout := io.StringIO(), io.StringIO())
+
+    output.result({}, ["a\x1b[2J"])
+    output.row(["b\x1b[2J", "c\td"])
+
+    assert stdout.getvalue() == "a\ufffd[2J\nb\ufffd[2J\tc\ufffdd\n"
 
 
 @pytest.mark.parametrize(
