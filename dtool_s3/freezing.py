@@ -267,12 +267,11 @@ def _check_unchanged(layout: DatasetLayout, prepared: Prepared, now: Sequence[Li
             # the time of an own write is the server's and only the listing knows it
             if (listed.etag, listed.size_bytes) == (own.etag, own.size_bytes):
                 changed.discard(listed.key)
-        elif listed == seen:
-            missing -= 1
-        else:
-            missing -= seen is not None
+            continue
+        missing -= seen is not None
+        if listed != seen:
             changed.add(listed.key)
-    if missing:
+    if missing:  # worth another look at all keys only then
         changed |= prepared.objects.keys() - written.keys() - {listed.key for listed in now}
     if changed:
         raise WrittenWhileFreezing(f"changed while the dataset was frozen: {name_few(sorted(changed))}")

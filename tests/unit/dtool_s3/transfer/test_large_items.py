@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from dtool_s3.errors import NotSupported, SourceDamaged, StoreFull, WrittenWhile
 from dtool_s3.layout import item_metadata
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
+from dtool_s3.store.protocol import Store, Upload
 from dtool_s3.transfer.engine import CopyResult
 from dtool_s3.transfer.plan import Evidence
 from tests.support.copying import SOURCE, TARGET, CopyScene, make_scene
@@ -197,6 +200,39 @@ async def test_a_request_that_arrives_after_the_cancellation_leaves_no_upload(
 
     assert scene.unfinished_uploads() == 0
     assert not scene.is_frozen()
+
+
+class _Threaded:
+    """A store whose requests cannot be taken back: a thread has sent them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def start_upload(self, key: str, metadata: Mapping[str, str]) -> Upload:
+        return await asyncio.shield(asyncio.ensure_future(self._store.start_upload(key, metadata)))
+
+
+async def test_an_upload_whose_start_could_not_be_taken_back_is_given_up() -> None:
+    scene = await _scene()
+    scene.server.allows = lambda _who, asked, _bucket, _key: asked != "list_uploads"
+    reached, gate = asyncio.Event(), asyncio.Event()
+    scene.server.faults.append(Fault("start_upload", hook=reached.set))
+    scene.server.faults.append(Fault("start_upload", hold=gate))
+    threaded = replace(scene, target=_Threaded(scene.target))  # type: ignore[arg-type]
+    copying = asyncio.create_task(_copy(threaded, grace_seconds=60))
+    await reached.wait()
+
+    copying.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await copying
+
+    assert [r.operation for r in scene.server.requests][-1] == "abort_upload"
+    assert scene.unfinished_uploads() == 0
 
 
 async def test_an_upload_that_a_repeated_start_left_behind_is_removed_before_the_freeze() -> None:
