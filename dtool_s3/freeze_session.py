@@ -17,6 +17,7 @@ from dtool_s3.errors import ContentDiffers, ItemMissing, NotFound, StorageError
 from dtool_s3.freezing import Prepared, flip_to_frozen, read_admin_metadata, write_manifest
 from dtool_s3.items import Item, ItemReader, read_fragments, split_fragment_key
 from dtool_s3.layout import DatasetLayout
+from dtool_s3.old_handles import renew_old_handles
 from dtool_s3.store.protocol import Listing, ObjectInfo, Store
 
 logger = logging.getLogger(__name__)
@@ -39,10 +40,13 @@ class FreezeSession:
     async def look(self) -> None:
         """Take the look that the manifest will rest on: one listing, one HEAD per item, all item metadata.
 
-        Raises before anything is written what dtoolcore would notice after the manifest: ItemMissing for
+        Headers that upstream would misread are written anew first, see `dtool_s3.old_handles`. Raises before
+        anything else is written what dtoolcore would notice after the manifest: ItemMissing for
         metadata of an item that is not there, DtoolCoreValueError for metadata that not all items have.
         """
         self._listing = await self._store.list(self._layout.root)
+        if await renew_old_handles(self._store, self._layout, self._listing.objects):
+            self._listing = await self._store.list(self._layout.root)
         items = await self._reader.read_proto(self._listing.objects)
         self._fragments = await read_fragments(self._store, self._layout, self._listing.objects)
         self._check_fragments({item.identifier for item in items.values()})

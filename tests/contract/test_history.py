@@ -26,6 +26,7 @@ from dtool_s3.transfer.engine import CopyRequest, copy_dataset
 from dtool_s3.transfer.verify import VerifyMethod, verify_dataset
 from tests.support.datasets import md5
 from tests.support.history import ERAS, write_era
+from tests.support.s3_place import S3Place
 from tests.support.upstream import Dtool, bucket_environment, ensure_upstream
 
 if TYPE_CHECKING:
@@ -213,3 +214,22 @@ async def test_every_byte_of_it_is_verified_and_its_copy_has_todays_headers(
     assert {r: dict(info.metadata) for r, info in heads.items()} == {
         r: item_metadata(r, md5(body)) for r, body in era.items.items()
     }
+
+
+async def test_upstream_reads_an_old_proto_dataset_that_ours_added_to_and_froze(
+    s3_place: S3Place, tmp_path: Path
+) -> None:
+    store = s3_place.open_store()
+    era, uuid = ERAS["0.13.0"], s3_place.new_uuid()
+    await write_era(store, era, era.dataset(uuid, s3_place.prefix, is_frozen=False))
+    uri, path = f"{s3_place.base_uri}/{uuid}", tmp_path / "new.txt"
+    path.write_bytes(b"new")
+    ours = Dtool(Path(sys.executable).parent, s3_place.environment)
+    upstream = Dtool(ensure_upstream() / "bin", s3_place.environment)
+
+    await asyncio.to_thread(ours.run, "add", "item", str(path), uri, "new.txt")
+    await asyncio.to_thread(ours.run, "freeze", uri)
+
+    assert await asyncio.to_thread(upstream.run, "verify", "--full", uri) == "All good :)"
+    listed = await asyncio.to_thread(upstream.run, "ls", uri)
+    assert all(relpath in listed for relpath in (*era.items, "new.txt"))

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from dtool_s3.catalog import EntryState, list_datasets
+from dtool_s3.documents import storage_broker_version
 from dtool_s3.errors import ContentDiffers
-from dtool_s3.layout import DatasetLayout, item_identifier, item_metadata
+from dtool_s3.layout import DatasetLayout, encode_handle, item_identifier, item_metadata
+from dtool_s3.old_handles import renew_old_handles
 from dtool_s3.store.memory import MemoryServer, MemoryStore
 from dtool_s3.transfer.engine import CopyRequest, copy_dataset
+from dtool_s3.transfer.inventory import writes_base64_handles
 from dtool_s3.transfer.verify import VerifyMethod, verify_dataset
 from tests.support.broker import Bench
 from tests.support.datasets import UUID, md5, write_in_parts
@@ -185,6 +188,57 @@ async def test_a_dataset_of_0_4_0_with_an_item_in_parts_is_read_verified_by_list
         assert found.verification.is_proven
     copy = scene.server.read(TARGET, DatasetLayout(PREFIX, UUID).item_key(item_identifier("a.txt")))
     assert (copy.body, copy.info.metadata["checksum"]) == (b"alpha", etag)
+
+
+@with_handles
+async def test_items_added_to_an_old_proto_dataset_are_read_by_upstream_together_with_the_others(
+    name: str, tmp_path: Path
+) -> None:
+    scene = await Scene(name, tmp_path).write(is_frozen=False)
+
+    def add_and_freeze() -> None:
+        proto = scene.bench.proto()
+        proto.put_item(str(scene.bench.file(b"new")), "new.txt")
+        proto.freeze()
+
+    await asyncio.to_thread(add_and_freeze)
+
+    relpaths = [*scene.era.items, "new.txt"]
+    structure = scene.server.read(BUCKET, scene.layout.structure_key).body
+    assert writes_base64_handles(storage_broker_version(structure))
+    for relpath in relpaths:
+        headers = scene.server.read(BUCKET, scene.layout.item_key(item_identifier(relpath))).info.metadata
+        assert headers["handle"] == encode_handle(relpath)
+        assert headers.get("checksum", "") == (
+            ""
+            if not scene.era.has_checksums and relpath != "new.txt"
+            else md5({**scene.era.items, "new.txt": b"new"}[relpath])
+        )
+    assert (await verify_dataset(scene.store, scene.layout)).verification.items == len(relpaths)
+
+
+async def test_what_is_frozen_meanwhile_keeps_its_old_headers(tmp_path: Path) -> None:
+    scene = await Scene("0.14.0.dev1", tmp_path).write()
+
+    objects = (await scene.store.list(scene.layout.root)).objects
+
+    assert not await renew_old_handles(scene.store, scene.layout, objects)
+    assert set(scene.counts()) == {"list", "head", "get"}
+
+
+@with_handles
+async def test_an_old_proto_dataset_of_one_kind_is_frozen_as_it_is_or_as_upstream_reads_it(
+    name: str, tmp_path: Path
+) -> None:
+    scene = await Scene(name, tmp_path).write(is_frozen=False)
+
+    await asyncio.to_thread(lambda: scene.bench.proto().freeze())
+
+    copies = scene.counts()["copy"]
+    key = scene.layout.structure_key
+    structure = scene.server.read(BUCKET, key).body if key in scene.server.keys(BUCKET) else None
+    assert writes_base64_handles(storage_broker_version(structure)) is scene.era.has_base64_handles
+    assert copies == 0
 
 
 async def test_a_proto_dataset_whose_items_lost_their_names_is_not_frozen(tmp_path: Path) -> None:
