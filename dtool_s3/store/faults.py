@@ -16,8 +16,8 @@ from dtool_s3.errors import StorageError
 class Request:
     """One request as a server would log it; `operation` is the name of the Store method.
 
-    A listing is one request per 1,000 entries and has its prefix as `key`; `delete_many` is one per 1,000 keys
-    and has the first of them. URLs that are made are no requests.
+    A listing is one request per 1,000 entries and has its prefix as `key`; `delete_many` is one per 1,000
+    keys and has the first of them. URLs that are made are no requests.
     """
 
     operation: str

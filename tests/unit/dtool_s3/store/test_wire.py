@@ -3,7 +3,12 @@
 import array
 import hashlib
 import io
+from typing import Any
 
+import pytest
+
+from dtool_s3.settings import Credentials, Endpoint, Secret
+from dtool_s3.store.boto.client import build_client, open_session
 from dtool_s3.store.boto.wire import ViewBody, sendable
 
 
@@ -32,3 +37,26 @@ def test_a_view_of_numbers_is_sent_as_bytes() -> None:
 
     assert len(body) == 400
     assert hashlib.sha256(body.read()).digest() == hashlib.sha256(numbers.tobytes()).digest()
+
+
+class Stopped(Exception):
+    """Raised in place of sending."""
+
+
+def test_a_view_goes_to_the_socket_itself_without_waiting_for_a_go_ahead() -> None:
+    endpoint = Endpoint("https://s3.example.org", "us-east-1")
+    keys = Credentials("AKIA", Secret("secret"))
+    client = build_client(open_session(endpoint), endpoint, keys, max_connections=1, read_timeout_seconds=1)
+    view = memoryview(b"content")
+
+    def stop(request: Any, **_: object) -> None:
+        raise Stopped(request)
+
+    client.meta.events.register_last("before-send.s3", stop)
+    with pytest.raises(Stopped) as caught:
+        client.put_object(Bucket="lab", Key="key", Body=sendable(view), ContentMD5="x")
+
+    (request,) = caught.value.args
+    assert request.body is view
+    assert "Expect" not in request.headers
+    assert request.headers["Content-Length"] == "7"
