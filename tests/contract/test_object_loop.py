@@ -122,6 +122,13 @@ async def test_small_requests_are_made_by_the_object_loop(store: S3Store, front:
     assert replace(await store.head("copy"), key="key", last_modified=head.last_modified) == head
 
 
+async def test_a_view_of_memory_is_put_as_it_is(store: S3Store, front: Front) -> None:
+    await store.put("key", memoryview(bytearray(b"a view of it"))[2:6])
+
+    assert (await store.get("key", max_bytes=10)).body == b"view"
+    assert all(passed.is_of_the_object_loop for passed in front.passed)
+
+
 async def test_other_requests_are_botocores(store: S3Store, front: Front) -> None:
     large = b"x" * (MAX_PUT_BYTES + 1)
     written = await store.put("new", b"", precondition=IF_ABSENT)

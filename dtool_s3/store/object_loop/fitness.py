@@ -1,4 +1,4 @@
-"""Which keys, metadata and environments mean the same to obstore and to botocore; pure.
+"""Which keys, metadata, bodies and environments mean the same to obstore and to botocore; pure.
 
 obstore cuts slashes at both ends of a key, refuses empty and dot segments and control characters, and takes
 some metadata names for headers of HTTP. What is not plain goes through botocore.
@@ -6,6 +6,8 @@ some metadata names for headers of HTTP. What is not plain goes through botocore
 
 import re
 from collections.abc import Mapping
+
+from dtool_s3.store.protocol import Body
 
 _UNFIT_SEGMENTS = frozenset({"", ".", ".."})
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -46,6 +48,11 @@ def is_plain_metadata(metadata: Mapping[str, str]) -> bool:
         _METADATA_NAME.match(name) and name.lower() not in _HEADERS and _METADATA_VALUE.match(value)
         for name, value in metadata.items()
     )
+
+
+def is_plain_body(body: Body) -> bool:
+    """Tell whether obstore takes `body` as it is: bytes in one row."""
+    return isinstance(body, bytes) or (body.format == "B" and body.ndim == 1 and body.contiguous)
 
 
 def is_plain_environment(environment: Mapping[str, str]) -> bool:

@@ -17,7 +17,12 @@ from dtool_s3.settings import EncryptionMode
 from dtool_s3.store.boto.answer import lowered, md5_digest
 from dtool_s3.store.boto.connection import Connection
 from dtool_s3.store.boto.target import Target
-from dtool_s3.store.object_loop.fitness import is_plain_environment, is_plain_key, is_plain_metadata
+from dtool_s3.store.object_loop.fitness import (
+    is_plain_body,
+    is_plain_environment,
+    is_plain_key,
+    is_plain_metadata,
+)
 from dtool_s3.store.object_loop.outcome import AnswerLost, Unanswered, UnprovenEtag
 from dtool_s3.store.object_loop.trust import Trust
 from dtool_s3.store.protocol import Body, ListedObject, ObjectInfo, StoredObject
@@ -88,7 +93,9 @@ class ObjectLoop:
 
     async def put(self, key: str, body: Body, metadata: Mapping[str, str]) -> ObjectInfo | None:
         """Write an object; `last_modified` of the result is this machine's clock at the answer."""
-        if len(body) > MAX_PUT_BYTES or not self._proves_puts or not is_plain_metadata(metadata):
+        if not self._proves_puts or not is_plain_metadata(metadata):
+            return None
+        if not is_plain_body(body) or len(body) > MAX_PUT_BYTES:
             return None
         try:
             return await self._ask("put", key, lambda bucket: bucket.put(key, body, metadata))

@@ -1,8 +1,15 @@
 """What obstore may be given: only what it sends as it is."""
 
+from array import array
+
 import pytest
 
-from dtool_s3.store.object_loop.fitness import is_plain_environment, is_plain_key, is_plain_metadata
+from dtool_s3.store.object_loop.fitness import (
+    is_plain_body,
+    is_plain_environment,
+    is_plain_key,
+    is_plain_metadata,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +52,16 @@ def test_metadata_of_simple_names_and_values_are_plain(metadata: dict[str, str])
 )
 def test_metadata_that_are_signed_or_sent_in_several_ways_are_not_plain(metadata: dict[str, str]) -> None:
     assert not is_plain_metadata(metadata)
+
+
+def test_bodies_that_are_bytes_in_one_row_are_plain() -> None:
+    view = memoryview(b"content")
+
+    assert is_plain_body(b"")
+    assert is_plain_body(view[2:4])
+    assert not is_plain_body(view[::2])
+    assert not is_plain_body(view.cast("B", (7, 1)))
+    assert not is_plain_body(memoryview(array("I", [1, 2])))
 
 
 def test_an_environment_that_asks_obstore_for_encryption_is_not_plain() -> None:
