@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from fnmatch import fnmatchcase
-from io import BufferedReader
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -156,20 +155,18 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class _Connection(socketserver.StreamRequestHandler):
-    """One connection of a client, and one to the server for it."""
+    """One connection of a client; each request goes to the server on a connection of its own."""
 
     server: _Server
     rfile: Any
+    disable_nagle_algorithm = True
 
     def handle(self) -> None:
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with suppress(OSError), socket.create_connection(self.server.proxy.upstream) as upstream:
-            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with upstream.makefile("rb") as answers:
-                while self._serve(upstream, answers):
-                    pass
+        with suppress(OSError):
+            while self._serve():
+                pass
 
-    def _serve(self, upstream: socket.socket, answers: BufferedReader) -> bool:
+    def _serve(self) -> bool:
         """Serve one request; False: the connection is over."""
         head = _read_head(self.rfile)
         start = _START.match(head)
@@ -182,31 +179,31 @@ class _Connection(socketserver.StreamRequestHandler):
         seen = Seen(start[1].decode(), unquote(start[2].decode()), bool(_COPIES.search(head)))
         harm = self.server.proxy.claim(seen, body)
         if harm is None:
-            upstream.sendall(head + body)
-            answer = _read_answer(answers, seen.method)
+            answer = self._ask(head + body, seen.method)
             self.connection.sendall(self._recased(answer))
-            return not _CLOSE.search(answer)
-        return self._harm(harm, head + body, len(body), seen.method, upstream, answers)
+            return bool(answer) and not _CLOSE.search(answer)
+        return self._harm(harm, head, body, seen.method)
 
-    def _harm(
-        self,
-        harm: Harm,
-        request: bytes,
-        body_bytes: int,
-        method: str,
-        upstream: socket.socket,
-        answers: BufferedReader,
-    ) -> bool:
+    def _ask(self, request: bytes, method: str) -> bytes:
+        """Send a request to the server; return its answer, empty if it hangs up."""
+        with socket.create_connection(self.server.proxy.upstream) as upstream:
+            upstream.sendall(request)
+            with upstream.makefile("rb") as answers:
+                return _read_answer(answers, method)
+
+    def _harm(self, harm: Harm, head: bytes, body: bytes, method: str) -> bool:
         match harm.stage:
             case Stage.SILENT:
                 self.server.proxy.wait_for_the_end(self.connection)
                 return False
             case Stage.MIDDLE:
-                upstream.sendall(request[: len(request) - max((body_bytes + 1) // 2, 2)])
+                # of a request without a body the head is cut
+                missing_bytes = max(len(body) // 2, 1) if body else 2
+                with socket.create_connection(self.server.proxy.upstream) as upstream:
+                    upstream.sendall((head + body)[:-missing_bytes])
                 return False
             case Stage.AFTER:
-                upstream.sendall(request)
-                answer = _read_answer(answers, method)
+                answer = self._ask(head + body, method)
                 if not harm.status:
                     self.connection.sendall(answer[: harm.after_bytes])
                     return False
