@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import Counter
+from typing import Any, cast
 
 import pytest
 
-from dtool_s3.errors import WrittenWhileFreezing
+from dtool_s3.errors import BadDigest, WrittenWhileFreezing
 from dtool_s3.layout import MAX_RELPATH_BYTES, encode_handle, item_identifier, item_metadata
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
+from dtool_s3.store.protocol import Store
 from dtool_s3.transfer.engine import CopyRequest, copy_dataset
 from dtool_s3.transfer.plan import Evidence
 from dtool_s3.transfer.progress import Phase, Progress
@@ -336,6 +338,50 @@ async def test_an_item_of_the_right_size_at_the_place_is_copied_again_if_it_is_w
 
     assert scene.copied() == scene.original()
     assert result.moved == len(ITEMS)
+
+
+class _Silent:
+    """A store that does not tell the ETag of what it copied, as clients on the fast path do not."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def copy(self, *arguments: Any, **options: Any) -> None:
+        await self._store.copy(*arguments, **options)
+
+
+async def test_a_copy_whose_etag_is_not_told_is_proven_by_the_head() -> None:
+    scene = await make_scene(RICH)
+    await _in_parts(scene, SOURCE, scene.source_item_key("a.txt"), "a.txt", 2)
+    request = CopyRequest(RICH.uuid, RICH.prefix, "u/alice/", pause_seconds=0)
+
+    result = await copy_dataset(scene.source, cast(Store, _Silent(scene.target)), request)
+
+    assert (result.moved, result.verification.evidence) == (5, _counts(etag_md5=4, same_as_source=1))
+    assert scene.copied() == scene.original()
+
+
+@pytest.mark.parametrize("operation", ["head", "list"])
+async def test_another_writer_is_noticed_where_the_etag_of_a_copy_is_not_told(operation: str) -> None:
+    scene = await make_scene()
+    key = scene.item_key("a.txt")
+
+    def overwrite() -> None:
+        scene.server.write(TARGET, key, b"omega", metadata=item_metadata("a.txt", md5(b"alpha")))
+
+    is_head = operation == "head"
+    fault = Fault(operation, key if is_head else "*", bucket=TARGET, skip=0 if is_head else 1)
+    fault.hook = overwrite
+    scene.server.faults.append(fault)
+    request = CopyRequest(scene.dataset.uuid, "", "u/alice/", pause_seconds=0)
+
+    with pytest.raises(BadDigest if is_head else WrittenWhileFreezing):
+        await copy_dataset(scene.source, cast(Store, _Silent(scene.target)), request)
+
+    assert not scene.is_frozen()
 
 
 # --- whose credentials ---------------------------------------------------------------------------------
