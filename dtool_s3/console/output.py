@@ -77,7 +77,7 @@ class Output:
 
     def error(self, error: BaseException) -> None:
         """Print one line about a failure and what to do next."""
-        reason = error.reason if isinstance(error, DtoolS3Error) else type(error).__name__
+        reason = type(error).__name__  # not the API's `reason`, in which several errors share one
         message, next_step = redact(str(error)) or "no further information", hint(error)
         if self.is_json:
             document = {
