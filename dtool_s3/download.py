@@ -24,6 +24,7 @@ from dtool_s3.transfer.ranges import hash_ranges
 
 #: Objects up to this size are read in one request; larger ones in ranges of it, several at a time.
 CHUNK_BYTES = 16 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 
 RunWrite = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 
@@ -138,10 +139,10 @@ def _new_file(temporary: Path) -> Iterator[int]:
 
 
 def _write(descriptor: int, body: bytes, first_byte: int) -> None:
-    written = os.pwrite(descriptor, body, first_byte)
-    view = memoryview(body)
-    while written < len(body):  # a full disk writes a part before it says so
-        written += os.pwrite(descriptor, view[written:], first_byte + written)
+    """Write all of `body`, in pieces: beside hashing threads a long write costs twice the time."""
+    view, written = memoryview(body), 0
+    while written < len(body):  # a full disk writes a part of a piece before it says so
+        written += os.pwrite(descriptor, view[written : written + _PIECE_BYTES], first_byte + written)
 
 
 def _give_name(descriptor: int, wanted: ExpectedObject, temporary: Path, path: Path) -> None:

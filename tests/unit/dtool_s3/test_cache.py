@@ -112,10 +112,9 @@ async def test_a_note_for_another_digest_does_not_count(server: MemoryServer, tm
 
 
 async def test_a_link_in_place_of_the_file_is_not_followed(server: MemoryServer, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_bytes(BODY)
     (tmp_path / "cache" / UUID).mkdir(parents=True)
-    (tmp_path / "cache" / UUID / NAME).symlink_to(elsewhere)
+    (tmp_path / "cache" / "ab").write_bytes(BODY)
+    (tmp_path / "cache" / UUID / NAME).symlink_to("../ab")  # a link's size is the length of this text
 
     path = await fetch(server, tmp_path / "cache")
 

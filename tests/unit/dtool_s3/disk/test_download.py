@@ -168,11 +168,27 @@ async def test_what_the_source_does_not_have_is_named_and_not_frozen(scene: Disk
     (scene.copy / name).parent.mkdir(exist_ok=True)
     (scene.copy / name).write_bytes(b"x")
 
-    with pytest.raises(ContentDiffers, match=name.rpartition("/")[2].partition(".")[0]):
+    with pytest.raises(
+        ContentDiffers, match=f"'{name.removeprefix('data/').removeprefix('.dtool/')}'|: extra"
+    ):
         await scene.download()
 
     assert scene.disk_type() == "protodataset"
+    if name != "extra":
+        assert scene.operations("/data/") == [], "refused before anything is downloaded"
     assert (scene.copy / name).read_bytes() == b"x"
+
+
+async def test_a_file_that_appears_meanwhile_is_not_frozen(scene: DiskScene) -> None:
+    def interfere() -> None:
+        (scene.copy / "data" / "extra").write_bytes(b"x")
+
+    scene.server.faults.append(Fault("get", "*/tags/*", hook=interfere))
+
+    with pytest.raises(ContentDiffers, match="'extra'"):
+        await scene.download()
+
+    assert scene.disk_type() == "protodataset"
 
 
 PLACES: dict[str, Callable[[DiskScene], object]] = {
@@ -202,7 +218,7 @@ async def test_another_manifest_frozen_at_the_place_is_left_alone(scene: DiskSce
     path.write_text(json.dumps(document))
     before = read_tree(scene.copy)
 
-    with pytest.raises(ContentDiffers, match="manifest"):
+    with pytest.raises(ContentDiffers, match="frozen already"):
         await scene.download()
 
     assert read_tree(scene.copy) == before
