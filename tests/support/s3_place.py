@@ -163,9 +163,15 @@ async def make_s3_place(
         return places[-1]
 
     yield make
-    for place in places:
-        await place.close()
-        await place.remove_all(foreign)
+    outcomes = await asyncio.gather(*(_end(place, foreign) for place in places), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+async def _end(place: S3Place, foreign: set[str]) -> None:
+    await place.close()
+    await place.remove_all(foreign)
 
 
 def _source(bucket: str) -> tuple[Endpoint, str, CredentialsSource]:
