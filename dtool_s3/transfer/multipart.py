@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from dtool_s3.concurrency import map_bounded, see_through
-from dtool_s3.errors import StorageError
+from dtool_s3.errors import NotFound, StorageError
 from dtool_s3.store.protocol import ListedObject, Part, Store, Upload
 from dtool_s3.transfer.budget import ByteBudget
 from dtool_s3.transfer.parts import PartRange
@@ -19,6 +19,8 @@ from dtool_s3.transfer.ranges import Read, hash_ranges
 GRACE_SECONDS = 10.0
 #: Parts that are copied on the server at a time; no byte of them passes through this process.
 _COPIED_AT_ONCE = 8
+#: How often an upload is begun that others give up.
+_ATTEMPTS = 3
 
 Produce = Callable[[Upload], Coroutine[Any, Any, Sequence[Part]]]
 
@@ -33,8 +35,23 @@ async def upload_in_parts(
 ) -> str:
     """Make the object `key` from the parts that `produce` puts into the upload; return its ETag.
 
-    Raises what `produce` and the store raise, after the upload was given up.
+    An upload that somebody else gives up (another copy of the same dataset that begins or ends) is begun
+    again a few times: `produce` must bear that. Raises what `produce` and the store raise, after the upload
+    was given up; NotFound (`NoSuchUpload`) where it is given up each time.
     """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return await _upload(target, key, metadata, produce, grace_seconds)
+        except NotFound as error:
+            if error.code != "NoSuchUpload" or attempt == _ATTEMPTS:
+                raise
+
+
+async def _upload(
+    target: Store, key: str, metadata: Mapping[str, str], produce: Produce, grace_seconds: float
+) -> str:
     started: list[Upload] = []
 
     async def start() -> None:

@@ -140,9 +140,21 @@ async def test_a_source_that_changes_between_two_parts_is_damaged_and_nothing_st
 
 
 @pytest.mark.parametrize("operation", ["copy_part", "put_part", "complete_upload"])
-async def test_an_upload_that_somebody_else_gives_up_is_named(operation: str) -> None:
+async def test_an_upload_that_somebody_else_gives_up_is_begun_again(operation: str) -> None:
     scene = await _scene()
     scene.server.faults.append(Fault(operation, hook=scene.server.find_bucket(TARGET).uploads.clear))
+
+    await _copy(scene, server_side=operation != "put_part", chunk_bytes=1000)
+
+    assert scene.copied() == scene.original()
+    assert (_count(scene)["start_upload"], scene.unfinished_uploads()) == (2, 0)
+
+
+@pytest.mark.parametrize("operation", ["copy_part", "put_part", "complete_upload"])
+async def test_an_upload_that_somebody_else_gives_up_each_time_is_named(operation: str) -> None:
+    scene = await _scene()
+    uploads = scene.server.find_bucket(TARGET).uploads
+    scene.server.faults.append(Fault(operation, times=None, hook=uploads.clear))
 
     with pytest.raises(WrittenWhileFreezing, match=r"'large\.bin'"):
         await _copy(scene, server_side=operation != "put_part", chunk_bytes=1000)

@@ -409,10 +409,10 @@ async def test_an_item_that_vanishes_before_it_is_read_for_proof_is_named() -> N
         await scene.copy()
 
 
-async def test_an_upload_that_somebody_else_gives_up_is_named() -> None:
+async def test_an_upload_that_somebody_else_keeps_giving_up_is_named() -> None:
     scene = await make_scene(DatasetFixture(items={"large.bin": LARGE}))
     uploads = scene.server.find_bucket(TARGET).uploads
-    scene.server.faults.append(Fault("put_part", hook=uploads.clear))
+    scene.server.faults.append(Fault("put_part", times=None, hook=uploads.clear))
 
     with pytest.raises(WrittenWhileFreezing, match=r"'large\.bin'"):
         await scene.copy(server_side=False, chunk_bytes=1000)
