@@ -32,6 +32,7 @@ from dtool_s3.local_file import WholeFile, open_file
 from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.transfer.engine import CopyResult
 from dtool_s3.transfer.inventory import TargetInventory, read_admin_metadata, read_target
+from dtool_s3.transfer.item_errors import writing_target
 from dtool_s3.transfer.multipart import abort_uploads
 from dtool_s3.transfer.plan import Evidence, check_no_extra_documents, check_nothing_extra
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
@@ -134,15 +135,16 @@ class _DatasetUpload:
 
     async def _upload(self, item: ManifestItem, read: WholeFile | None) -> str:
         try:
-            uploaded = await upload_file(
-                self.target,
-                self.place.layout,
-                self.source.item_path(item),
-                item.relpath,
-                chunk_bytes=self.chunk_bytes,
-                expected=ExpectedFile(item.size_bytes, item.hash),
-                read=read,
-            )
+            with writing_target(item):  # another copy may abort our upload as a leftover
+                uploaded = await upload_file(
+                    self.target,
+                    self.place.layout,
+                    self.source.item_path(item),
+                    item.relpath,
+                    chunk_bytes=self.chunk_bytes,
+                    expected=ExpectedFile(item.size_bytes, item.hash),
+                    read=read,
+                )
         except FileNotFoundError as error:
             raise ItemMissing(f"item {item.relpath[:80]!r} vanished during the copy") from error
         return uploaded.etag

@@ -25,6 +25,7 @@ from dtool_s3.errors import (
     StorageError,
     UnsafePath,
     UUIDTaken,
+    WrittenWhileFreezing,
 )
 from dtool_s3.store.faults import Fault
 from dtool_s3.transfer.plan import Evidence
@@ -378,8 +379,21 @@ async def test_a_dataset_without_readme_gets_an_empty_one(scene: DiskScene) -> N
     assert scene.server.read(BUCKET, scene.layout.readme_key).body == b""
 
 
-async def test_of_two_copies_at_once_both_succeed(scene: DiskScene) -> None:
-    results = await asyncio.gather(scene.upload(), scene.upload())
+async def test_of_two_copies_at_once_one_succeeds_and_the_other_can_be_repeated(scene: DiskScene) -> None:
+    results = await asyncio.gather(scene.upload(), scene.upload(), return_exceptions=True)
 
+    failures = [result for result in results if isinstance(result, BaseException)]
+    assert len(failures) < 2
+    assert all(isinstance(error, WrittenWhileFreezing) for error in failures)
     assert scene.stored_type() == "dataset"
-    assert [result.verification.items for result in results] == [len(ITEMS)] * 2
+    assert (await scene.upload()).moved == 0
+
+
+async def test_an_upload_that_somebody_aborts_is_told_as_what_it_is(scene: DiskScene) -> None:
+    uploads = scene.server.find_bucket(BUCKET).uploads
+    scene.server.faults.append(Fault("put_part", hook=uploads.clear))
+
+    with pytest.raises(WrittenWhileFreezing, match="large"):
+        await scene.upload()
+
+    assert scene.stored_type() == "protodataset"
