@@ -389,9 +389,9 @@ async def test_of_two_copies_at_once_one_succeeds_and_the_other_can_be_repeated(
     assert (await scene.upload()).moved == 0
 
 
-async def test_an_upload_that_somebody_aborts_is_told_as_what_it_is(scene: DiskScene) -> None:
+async def test_an_upload_that_somebody_keeps_aborting_is_told_as_what_it_is(scene: DiskScene) -> None:
     uploads = scene.server.find_bucket(BUCKET).uploads
-    scene.server.faults.append(Fault("put_part", hook=uploads.clear))
+    scene.server.faults.append(Fault("put_part", hook=uploads.clear, times=None))
 
     with pytest.raises(WrittenWhileFreezing, match="large"):
         await scene.upload()
