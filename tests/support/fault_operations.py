@@ -263,7 +263,8 @@ def _changed(operation: Operation, before: Snapshot, after: Snapshot) -> str:
     return f"a frozen dataset changed: {sorted(changed)}" if changed else ""
 
 
-# The operations.
+# The operations. Those that move several items move one at a time: another's request, which nobody waits for
+# once one has failed, might be carried out between two looks.
 
 
 def _nothing(_: Scene) -> None:
@@ -344,7 +345,7 @@ def _on_disk(scene: Scene) -> None:
 
 def _upload(scene: Scene) -> None:
     (uri,) = dtoolcore.storagebroker.DiskStorageBroker.list_dataset_uris(scene.directory.as_uri(), None)
-    run(upload_dataset(uri, scene.way, PREFIX))
+    run(upload_dataset(uri, scene.way, PREFIX, concurrency=1))
 
 
 def _objects(scene: Scene) -> None:
@@ -354,7 +355,14 @@ def _objects(scene: Scene) -> None:
 
 def _ingest(scene: Scene) -> None:
     request = IngestRequest(
-        scene.uuid, f"raw/{scene.uuid}/", PREFIX, "sample", "olssont", README, pause_seconds=0.0
+        scene.uuid,
+        f"raw/{scene.uuid}/",
+        PREFIX,
+        "sample",
+        "olssont",
+        README,
+        concurrency=1,
+        pause_seconds=0.0,
     )
     run(ingest_objects(scene.source, scene.way, request, clock=lambda: _CREATED_AT))
 
