@@ -33,7 +33,7 @@ from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_
 from dtool_s3.transfer.removal import remove_dataset
 from dtool_s3.transfer.verify import VerifiedDataset, VerifyMethod, verify_dataset
 
-DEFAULT_CONCURRENCY = 32
+DEFAULT_CONCURRENCY = 64
 
 __all__ = [
     "CopiedDataset",

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dtool_s3.documents import MD5_HASH_FUNCTION
 from dtool_s3.errors import NotSupported
-from dtool_s3.store.protocol import Store
 
 _ALGORITHMS = {
     MD5_HASH_FUNCTION: "md5",
@@ -30,15 +29,6 @@ def algorithm_of(hash_function: str) -> str:
 def md5_digest(body: bytes) -> bytes:
     """Return the MD5 of `body`, 16 bytes."""
     return hashlib.md5(body, usedforsecurity=False).digest()
-
-
-async def hash_object(store: Store, key: str, algorithm: str = "md5") -> str:
-    """Read every byte of `key` and return the digest in hex. Raises what the store raises."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    async with store.stream(key) as stream:
-        async for chunk in stream.chunks:
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def hash_file(path: Path, algorithm: str = "md5") -> str:

@@ -6,12 +6,12 @@ in calls of their own. All answers come from one look, and the flip insists that
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import dtoolcore
 
 from dtool_s3.concurrency import map_bounded
-from dtool_s3.digest import algorithm_of, hash_object
 from dtool_s3.documents import MAX_MANIFEST_BYTES, MD5_HASH_FUNCTION, Manifest, parse_manifest
 from dtool_s3.errors import ContentDiffers, ItemMissing, NotFound, StorageError
 from dtool_s3.freezing import Prepared, flip_to_frozen, read_admin_metadata, write_manifest
@@ -44,13 +44,18 @@ class FreezeSession:
         anything else is written what dtoolcore would notice after the manifest: ItemMissing for
         metadata of an item that is not there, DtoolCoreValueError for metadata that not all items have.
         """
-        self._listing = await self._store.list(self._layout.root)
-        if await renew_old_handles(self._store, self._layout, self._listing.objects):
-            self._listing = await self._store.list(self._layout.root)
+        self._listing = await self._list()
         items = await self._reader.read_proto(self._listing.objects)
         self._fragments = await read_fragments(self._store, self._layout, self._listing.objects)
         self._check_fragments({item.identifier for item in items.values()})
         self.items = items
+
+    async def _list(self) -> Listing:
+        """List the dataset, after headers that upstream would misread were written anew."""
+        listing = await self._store.list(self._layout.root)
+        if await renew_old_handles(self._store, self._layout, listing.objects):
+            listing = await self._store.list(self._layout.root)
+        return listing
 
     def item_metadata(self, identifier: str) -> dict[str, Any]:
         """Return the metadata that was added to one item."""
@@ -68,7 +73,7 @@ class FreezeSession:
         """
         manifest, items = parse_manifest(body), self.items
         if items is None and not (await read_admin_metadata(self._store, self._layout))[0].is_frozen:
-            self._listing = await self._store.list(self._layout.root)
+            self._listing = await self._list()
             items = await self._reader.read_proto(self._listing.objects)
         await self._check_digests(manifest, (items or {}).values())
         self._prepared = await write_manifest(
@@ -84,7 +89,7 @@ class FreezeSession:
                 return
             found = item.checksum
             if manifest.hash_function != MD5_HASH_FUNCTION:
-                found = await hash_object(self._store, item.listed.key, algorithm_of(manifest.hash_function))
+                found = await self._reader.hash_item(replace(item, checksum=None), manifest.hash_function)
             if found != expected.hash:
                 raise ContentDiffers(
                     f"the manifest says {expected.hash} of item {expected.relpath[:80]!r}, stored is {found}"

@@ -9,13 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded
-from dtool_s3.digest import algorithm_of, hash_object
+from dtool_s3.digest import algorithm_of
 from dtool_s3.documents import MAX_OVERLAY_BYTES, MD5_HASH_FUNCTION, Manifest
 from dtool_s3.errors import ContentDiffers, WrittenWhileFreezing
 from dtool_s3.freezing import list_items
 from dtool_s3.layout import DatasetLayout, decode_handle
 from dtool_s3.store.protocol import ListedObject, ObjectInfo, Store
+from dtool_s3.transfer.ranges import hash_listed
 
 #: How many small reads of one dataset are in flight; they are done in bulk, and nothing else runs meanwhile.
 BULK_REQUESTS = 64
@@ -79,7 +81,8 @@ class ItemReader:
         """Return the digest of an item's stored bytes by the given hash function, reading them if need be."""
         if item.checksum is not None:
             return item.checksum
-        return await hash_object(self._store, item.listed.key, algorithm_of(hash_function))
+        algorithm = algorithm_of(hash_function)
+        return await hash_listed(self._store, item.listed, budget=shared_budget(), algorithm=algorithm)
 
     async def _stray_handle(self, identifier: str, listed: ListedObject) -> str:
         """Handle of an object that the manifest does not name; the key's end where it has none."""
@@ -93,9 +96,9 @@ class ItemReader:
         handle = decode_handle(info.metadata.get("handle", ""), identifier)
         if handle is None:
             raise ContentDiffers(f"{listed.key!r} has no handle that fits its key: it is no item of dtool's")
-        return Item(identifier, handle, listed, await self._checksum(info))
+        return Item(identifier, handle, listed, await self._checksum(info, listed))
 
-    async def _checksum(self, info: ObjectInfo) -> str:
+    async def _checksum(self, info: ObjectInfo, listed: ListedObject) -> str:
         """MD5 of an item's bytes: its header, unless that is lost or an ETag that is no part count differs.
 
         Unequal ETags prove nothing (encryption makes such ones), so the bytes decide.
@@ -104,7 +107,7 @@ class ItemReader:
         is_stated = len(stated) == _MD5_LENGTH and set(stated) <= _HEX_DIGITS
         if is_stated and ("-" in info.etag or info.etag == stated):
             return stated
-        found = await hash_object(self._store, info.key)
+        found = await hash_listed(self._store, listed, budget=shared_budget())
         if is_stated and found != stated:
             raise ContentDiffers(f"{info.key!r} holds bytes with MD5 {found}, its checksum says {stated}")
         return found
