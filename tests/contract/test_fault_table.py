@@ -20,8 +20,7 @@ import pytest
 from dtool_s3.errors import DtoolS3Error
 from dtool_s3.settings import Credentials, Endpoint, Secret
 from dtool_s3.store.s3 import S3Store
-from tests.support.fault_operations import (
-    OPERATIONS,
+from tests.support.fault_judgement import (
     PREFIX,
     Kind,
     Operation,
@@ -32,6 +31,7 @@ from tests.support.fault_operations import (
     look,
     timeless,
 )
+from tests.support.fault_operations import OPERATIONS
 from tests.support.fault_proxy import (
     CUT_BEFORE,
     CUT_IN_THE_BODY,

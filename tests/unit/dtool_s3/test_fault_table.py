@@ -26,16 +26,8 @@ from dtool_s3.errors import (
 from dtool_s3.store.faults import Fault, Request
 from dtool_s3.store.memory import MemoryServer
 from tests.support.datasets import UUID
-from tests.support.fault_operations import (
-    OPERATIONS,
-    Kind,
-    Operation,
-    Scene,
-    Snapshot,
-    differences,
-    judge,
-    look,
-)
+from tests.support.fault_judgement import Kind, Operation, Scene, Snapshot, differences, judge, look
+from tests.support.fault_operations import OPERATIONS
 
 READS = frozenset(
     {"head", "get", "stream", "get_range", "part_sizes", "list", "list_uploads", "check_bucket"}
