@@ -44,7 +44,8 @@ class ByteBudget:
             if given.done() and not given.cancelled():  # room was given at the same moment
                 self._release(size_bytes)
             else:
-                self._waiting.remove(entry)
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
                 self._give()
             raise
 
@@ -55,5 +56,7 @@ class ByteBudget:
     def _give(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._free_bytes:
             size_bytes, given = self._waiting.popleft()
+            if given.cancelled():  # together with who made room: it will not come for it
+                continue
             self._free_bytes -= size_bytes
             given.set_result(None)

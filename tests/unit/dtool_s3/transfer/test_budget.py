@@ -97,3 +97,17 @@ async def test_room_given_to_one_that_is_cancelled_at_that_moment_is_not_lost() 
 
     async with asyncio.timeout(1), budget.take(10):
         pass
+
+
+async def test_room_is_not_lost_where_holders_and_those_who_wait_are_cancelled_together() -> None:
+    budget = ByteBudget(10)
+    holders = [_Holder(budget, 10) for _ in range(3)]
+    await _settle()
+
+    for holder in holders:
+        holder.task.cancel()
+    ends = await asyncio.gather(*(holder.task for holder in holders), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 3
+    async with asyncio.timeout(1), budget.take(10):
+        pass
