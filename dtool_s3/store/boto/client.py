@@ -65,6 +65,15 @@ _building = threading.Lock()  # sessions and loaders are not made for threads
 _loader = Loader(include_default_search_paths=True)
 
 
+def _forget_after_fork() -> None:
+    """Give the child a lock of its own: the parent's may be held by a thread that does not exist here."""
+    global _building  # noqa: PLW0603 - one lock per process
+    _building = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
 def open_session(endpoint: Endpoint) -> Session:
     """Open a botocore session: what the AWS chain says where `endpoint` and its profile leave it open.
 

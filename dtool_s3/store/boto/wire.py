@@ -1,7 +1,7 @@
 """What our requests carry otherwise than botocore would send them: handlers on a client's events.
 
 Owns how a view of memory is sent without a copy, which checksum protects a bulk delete and a part, and that
-signed URLs go to the bucket's region. Imports nothing of botocore.
+signed URLs go to the bucket's region, and who parses listings. Imports nothing of botocore.
 """
 
 import copy
@@ -9,6 +9,7 @@ import functools
 from typing import Any
 
 from dtool_s3.store.boto.answer import content_md5
+from dtool_s3.store.boto.entries import take_entries
 from dtool_s3.store.protocol import Body
 
 
@@ -53,6 +54,7 @@ def adapt(client: Any) -> None:
     unsigned = copy.copy(client.meta.config)
     unsigned.s3 = {**(unsigned.s3 or {}), "payload_signing_enabled": False}
     events.register("before-call.s3.UploadPart", functools.partial(_sign_md5_only, config=unsigned))
+    events.register("before-parse.s3.ListObjectsV2", take_entries)
     for operation in ("PutObject", "UploadPart"):
         events.register(f"before-send.s3.{operation}", _unwrap)
 
