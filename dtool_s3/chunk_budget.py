@@ -5,6 +5,7 @@ their chunks stay below 256 MB, whatever number of files is on its way.
 """
 
 import asyncio
+import os
 import threading
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,15 @@ from dtool_s3.transfer.budget import ByteBudget
 
 _lock = threading.Lock()
 _budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, ByteBudget] = WeakKeyDictionary()
+
+
+def _forget_after_fork() -> None:
+    """Give the child a lock of its own: the parent's may be held by a thread that does not exist here."""
+    global _lock  # noqa: PLW0603 - one lock per process
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def shared_budget() -> ByteBudget:
