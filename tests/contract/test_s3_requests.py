@@ -1,5 +1,6 @@
 """What S3Store sends, and makes of answers that a real server gives too rarely to wait for."""
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Iterator
@@ -74,6 +75,37 @@ def open_store(
 
 def operations(requests: list[Request]) -> list[str]:
     return [request.operation for request in requests]
+
+
+# Listing
+
+
+def page(*keys: str, token: str | None = None) -> Answer:
+    """A page of a listing; `token`: of the next one."""
+    entries = "".join(
+        f"<Contents><Key>{key}</Key><LastModified>2026-01-02T03:04:05Z</LastModified>"
+        f"<ETag>&quot;0&quot;</ETag><Size>1</Size></Contents>"
+        for key in keys
+    )
+    more = "" if token is None else f"<NextContinuationToken>{token}</NextContinuationToken>"
+    is_cut = "false" if token is None else "true"
+    told = f"<IsTruncated>{is_cut}</IsTruncated>{more}{entries}"
+    return Answer(body=f"<ListBucketResult>{told}</ListBucketResult>".encode())
+
+
+async def test_a_key_that_two_pages_show_is_listed_once(store: S3Store, script: ScriptedS3) -> None:
+    script.answers = [page("a", "b", token="1"), page("b", "c")]
+
+    assert [listed.key for listed in (await store.list("")).objects] == ["a", "b", "c"]
+
+
+async def test_a_listing_that_does_not_go_on_is_an_error(store: S3Store, script: ScriptedS3) -> None:
+    script.answers = [page("a", token="1")]
+
+    with pytest.raises(BucketUnreachable) as raised:
+        await asyncio.wait_for(store.list(""), 5)
+
+    assert raised.value.code == "MalformedAnswer"
 
 
 # Removing many

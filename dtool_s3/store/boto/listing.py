@@ -15,21 +15,22 @@ async def list_objects(connection: Connection, prefix: str, *, delimiter: str, l
     """List keys with ListObjectsV2 (botocore asks for URL encoding and undoes it).
 
     The result is sorted by the keys' UTF-8 bytes; a server that keeps directories may choose the `limit`
-    keys by another order.
+    keys by another order. A key that two pages show, because others write meanwhile, is listed once.
     """
-    objects: list[ListedObject] = []
+    objects: dict[str, ListedObject] = {}
     common: dict[str, None] = {}
     parameters: dict[str, Any] = {"Bucket": connection.bucket, "Prefix": prefix, "Delimiter": delimiter}
     while limit is None or len(objects) + len(common) < limit:
         wanted = PAGE_ENTRIES if limit is None else limit - len(objects) - len(common)
         page = await _page(connection, prefix, parameters | {"MaxKeys": min(PAGE_ENTRIES, wanted)})
-        objects.extend(parse_listed(entry) for entry in page.get("Contents", ()))
+        objects.update((entry["Key"], parse_listed(entry)) for entry in page.get("Contents", ()))
         common.update(dict.fromkeys(entry["Prefix"] for entry in page.get("CommonPrefixes", ())))
         if not page.get("IsTruncated"):
             break
-        parameters["ContinuationToken"] = _token(connection, page)
+        parameters["ContinuationToken"] = _token(connection, page, parameters.get("ContinuationToken"))
     return Listing(
-        tuple(sorted(objects, key=lambda listed: listed.key.encode())), tuple(sorted(common, key=str.encode))
+        tuple(sorted(objects.values(), key=lambda listed: listed.key.encode())),
+        tuple(sorted(common, key=str.encode)),
     )
 
 
@@ -41,9 +42,10 @@ async def _page(connection: Connection, prefix: str, parameters: dict[str, Any])
     return await connection.ask("list", prefix, call)
 
 
-def _token(connection: Connection, page: dict[str, Any]) -> str:
+def _token(connection: Connection, page: dict[str, Any], last: str | None) -> str:
+    """Where to go on; what was there before would come for ever."""
     token = page.get("NextContinuationToken")
-    if not isinstance(token, str):
+    if not isinstance(token, str) or token == last:
         message = f"list of {connection.place('')}: the answer is cut and does not say how to go on"
         raise BucketUnreachable(message, code="MalformedAnswer")
     return token
