@@ -15,6 +15,9 @@ from dtool_s3.errors import ContentDiffers, NotFound, NotSupported
 from dtool_s3.layout import DTOOL_README_TXT
 from dtool_s3.store.protocol import ObjectInfo
 
+#: Servers that keep objects in a file system may follow them out of the dataset.
+_ODD_SEGMENTS = frozenset({"", ".", ".."})
+
 
 class TextBroker(PlaceBroker):
     """Texts of one dataset."""
@@ -39,7 +42,7 @@ class TextBroker(PlaceBroker):
             raise ContentDiffers(f"{key!r} in bucket {self.bucket!r} is not UTF-8 text") from error
 
     def put_text(self, key: str, text: str) -> None:
-        """Write a text. Raises NotSupported for keys that are written by methods of their own."""
+        """Write a text. Raises NotSupported for other keys than the dataset's, and those of its items."""
         self._check_key(key)
         self._put(key, text.encode())
 
@@ -51,7 +54,9 @@ class TextBroker(PlaceBroker):
     def _check_key(self, key: str) -> None:
         layout = self.layout
         own = (layout.admin_metadata_key, layout.manifest_key, layout.registration_key)
-        if key in own or key.startswith(layout.data_prefix):
+        inside = key.removeprefix(layout.root)
+        is_outside = inside == key or not _ODD_SEGMENTS.isdisjoint(inside.split("/"))
+        if is_outside or key in own or key.startswith(layout.data_prefix):
             raise NotSupported(f"{key!r} is not a text to be written or deleted by its key")
 
     def _put(self, key: str, body: bytes) -> ObjectInfo:

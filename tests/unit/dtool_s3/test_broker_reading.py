@@ -282,6 +282,27 @@ def test_what_freezing_protects_cannot_be_reached_by_key(
     assert not [r for r in server.requests if r.operation in {"put", "delete"}]
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "u/bob/00000000-0000-4000-8000-000000000000/dtool",
+        "dtool-00000000-0000-4000-8000-000000000000",
+        f"{LAYOUT.root[:-1]}-other/tags/x",
+        f"{LAYOUT.root}tags/../../x",
+        LAYOUT.root,
+    ],
+)
+def test_no_key_outside_the_dataset_is_reached(server: MemoryServer, bench: Bench, key: str) -> None:
+    with pytest.raises(NotSupported):
+        bench.broker().put_text(key, "x")
+    with pytest.raises(NotSupported):
+        bench.broker().delete_key(key)
+    with pytest.raises(NotSupported):
+        bench.broker().generate_signed_write_url(key)
+
+    assert not [r for r in server.requests if r.operation in {"put", "delete"}]
+
+
 # Listing.
 
 
