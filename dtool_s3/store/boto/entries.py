@@ -6,7 +6,7 @@ entries costs botocore 50 ms, more than the server takes to make it. What is not
 
 from datetime import datetime
 from typing import Any
-from xml.etree.ElementTree import (  # noqa: S405 - the parser that botocore uses on the same answers
+from xml.etree.ElementTree import (
     Element,
     ParseError,
     fromstring,

@@ -1,6 +1,5 @@
 """Entries of a listing: what our parser finds is what botocore's own would."""
 
-import re
 from typing import Any
 
 import pytest
