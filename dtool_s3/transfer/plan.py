@@ -168,6 +168,7 @@ def listed_evidence(
         return None
     if target.etag == item.hash:
         return Evidence.ETAG_MD5
-    if source is not None and target.etag == source.etag and not is_suspicious(item, target):
-        return Evidence.SAME_AS_SOURCE
-    return None
+    says_something = target.etag and not target.etag.endswith("-0")
+    if source is None or target.etag != source.etag or not says_something:
+        return None
+    return None if is_suspicious(item, target) else Evidence.SAME_AS_SOURCE

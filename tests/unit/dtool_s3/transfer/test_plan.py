@@ -211,6 +211,8 @@ EVIDENCE = {
     "the source's ETag, but it looks like the MD5 of other bytes": (
         _object(etag=OTHER_MD5), _object(etag=OTHER_MD5), None,
     ),
+    "no ETag on either side": (_object(etag=""), _object(etag=""), None),
+    "the ETag that SeaweedFS makes of no parts": (_object(etag=f"{MD5}-0"), _object(etag=f"{MD5}-0"), None),
     "the right ETag and another size": (_object(size_bytes=4), None, None),
 }  # fmt: skip
 
