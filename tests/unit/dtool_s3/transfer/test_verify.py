@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dtool_s3.digest import multipart_etag
 from dtool_s3.documents import Manifest, ManifestItem
 from dtool_s3.errors import (
     AccessDenied,
@@ -42,7 +43,7 @@ from dtool_s3.transfer.verify import (
     verify_dataset,
     verify_listing,
 )
-from tests.support.datasets import ITEMS, DatasetFixture, md5, write_dataset
+from tests.support.datasets import ITEMS, DatasetFixture, md5, write_dataset, write_in_parts
 
 MD5 = "0cc175b9c0f1b6a831c399e269772661"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -231,6 +232,25 @@ async def test_items_are_hashed_by_the_manifests_own_function() -> None:
     server, layout = await _written(replace(dataset, manifest_body=body))
 
     assert (await _read(server, layout)).is_proven
+
+
+@pytest.mark.parametrize(
+    ("parts", "evidence", "unproven"), [([b"al", b"pha"], 1, 0), ([b"alp", b"ha"], 0, 1)]
+)
+async def test_reading_does_not_compare_bytes_with_a_hash_that_was_the_etag_of_parts(
+    parts: list[bytes], evidence: int, unproven: int
+) -> None:
+    etag = multipart_etag(hashlib.md5(part, usedforsecurity=False).digest() for part in (b"al", b"pha"))
+    dataset = DatasetFixture(items={"a.txt": b"alpha"})
+    old = dataset.manifest().replace(md5(b"alpha").encode(), etag.encode())
+    server, layout = await _written(replace(dataset, manifest_body=old))
+    store = server.store(BUCKET)
+    await write_in_parts(store, layout.item_key(item_identifier("a.txt")), parts, {"handle": "a.txt"})
+
+    found = (await verify_dataset(store, layout, method=VerifyMethod.CONTENT)).verification
+
+    assert found.is_complete
+    assert (found.evidence[Evidence.ETAG_MD5], found.unproven) == (evidence, unproven)
 
 
 async def test_a_hash_function_that_nobody_knows_is_refused() -> None:
