@@ -126,6 +126,7 @@ class _DatasetDownload:
         await map_bounded(self._put_document, documents.items())
         self.counter.enter(Phase.VERIFYING)
         await in_thread(place.check_items, manifest)
+        await in_thread(place.check_documents, documents)
         self.counter.enter(Phase.FREEZING)
         await in_thread(place.freeze, self.found.admin, self.found.manifest_body)
         return CopyResult(self.found.admin, _verification(manifest), self.moved)

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +177,13 @@ class DiskPlace:
     def find_documents(self) -> dict[str, Path]:
         """Return the documents that are there, by their key in a bucket."""
         return find_documents(self._broker)
+
+    def check_documents(self, paths: Collection[Path]) -> None:
+        """Raise ContentDiffers unless each file has its own name: some file systems fold letters."""
+        there = {path for folder in {path.parent for path in paths} for path in folder.iterdir()}
+        lost = sorted(path.name for path in paths if path not in there)
+        if lost:
+            raise ContentDiffers(f"{str(self.root)!r} did not keep the names of {name_few(lost)}")
 
     def document_path(self, name: str) -> Path | None:
         """Return where a document of a bucket (`tags/rnaseq`) goes; None for what dtool did not write.

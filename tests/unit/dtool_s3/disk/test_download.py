@@ -9,7 +9,7 @@ import dtoolcore
 import pytest
 
 from dtool_s3.disk.download import download_dataset
-from dtool_s3.disk.place import destination_uri
+from dtool_s3.disk.place import destination_uri, write_whole
 from dtool_s3.errors import (
     AccessDenied,
     BucketUnreachable,
@@ -409,3 +409,19 @@ async def test_a_base_directory_that_is_not_there_is_an_error(scene: DiskScene) 
             DatasetLayout(scene.layout.prefix, scene.uuid),
             f"file://{scene.base}/x",
         )
+
+
+async def test_documents_that_a_file_system_takes_for_one_are_not_lost_silently(
+    scene: DiskScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.server.write(BUCKET, scene.layout.tag_key("Blue"), b"")
+
+    def write_folded(path: Path, body: bytes) -> None:
+        write_whole(path.with_name(path.name.lower()) if path.parent.name == "tags" else path, body)
+
+    monkeypatch.setattr("dtool_s3.disk.download.write_whole", write_folded)
+
+    with pytest.raises(ContentDiffers, match="Blue"):
+        await scene.download()
+
+    assert scene.disk_type() == "protodataset"
