@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded
 from dtool_s3.digest import hash_file
 from dtool_s3.disk.place import DiskPlace, FoundDataset, destination_uri, is_file_of_size, write_whole
@@ -179,8 +180,9 @@ class _DatasetDownload:
 
     async def _put_document(self, document: tuple[Path, ListedObject | None]) -> None:
         path, listed = document
-        body = b"" if listed is None else await self._read_document(listed.key)
-        await in_thread(write_whole, path, body)
+        async with shared_budget().take(0 if listed is None else listed.size_bytes):
+            body = b"" if listed is None else await self._read_document(listed.key)
+            await in_thread(write_whole, path, body)
 
     async def _read_document(self, key: str) -> bytes:
         try:

@@ -184,8 +184,9 @@ class _DatasetUpload:
 
         async def put(name: str) -> str:
             path = self.source.documents.get(name)
-            body = b"" if path is None else await asyncio.to_thread(read_document, path)
-            return await put_document(self.target, self.place, name, body)
+            async with shared_budget().take(0 if path is None else path.stat().st_size):
+                body = b"" if path is None else await asyncio.to_thread(read_document, path)
+                return await put_document(self.target, self.place, name, body)
 
         names = {"README.yml": None} | dict.fromkeys(self.source.documents)
         return dict(zip(names, await map_bounded(put, names), strict=True))

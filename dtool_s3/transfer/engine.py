@@ -130,7 +130,7 @@ class _DatasetCopy:
         )
         mover = self._mover(must_stream=not server_side)
         await self._place_items(mover, plans, counter)
-        documents = structure | await self._copy_documents()
+        documents = structure | await self._copy_documents(mover.budget)
         counter.enter(Phase.VERIFYING)
         if mover.has_uploaded:
             # a start whose answer was lost and that the store repeated is known to nobody
@@ -180,7 +180,7 @@ class _DatasetCopy:
         self.evidence[placed.evidence] += 1
         self.moved += placed.is_moved
 
-    async def _copy_documents(self) -> dict[str, str]:
+    async def _copy_documents(self, budget: ByteBudget) -> dict[str, str]:
         """Copy README, tags, overlays and annotations that are absent or different; return ETags by name."""
 
         async def copy(document: tuple[str, ListedObject]) -> str:
@@ -188,8 +188,9 @@ class _DatasetCopy:
             there = self.place.listing.documents.get(name)
             if there is not None and (there.etag, there.size_bytes) == (listed.etag, listed.size_bytes):
                 return there.etag
-            body = await _read_document(self.source, listed.key)
-            return await put_document(self.target, self.place, name, body)
+            async with budget.take(listed.size_bytes):
+                body = await _read_document(self.source, listed.key)
+                return await put_document(self.target, self.place, name, body)
 
         documents = self.found.listing.documents
         return dict(zip(documents, await map_bounded(copy, documents.items()), strict=True))

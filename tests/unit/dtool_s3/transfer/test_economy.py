@@ -94,3 +94,13 @@ def _traced() -> Iterator[None]:
         yield
     finally:
         tracemalloc.stop()
+
+
+async def test_documents_in_memory_count_for_the_budget_too() -> None:
+    overlays = {f"o{number}": {"x": number} for number in range(10)}
+    scene = await make_scene(replace(SOME, items={"a.txt": b"alpha"}, overlays=overlays))
+
+    await scene.copy(memory_bytes=1)
+
+    moved = [r.operation for r in scene.server.requests if "/overlays/" in r.key]
+    assert moved == ["get", "put"] * 10
