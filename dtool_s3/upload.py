@@ -150,11 +150,15 @@ class _FileUpload:
             async with shared_budget().take(part.size_bytes):
                 body, md5 = await file.read(part), digests[part.number - 1]
                 try:
-                    return await self._put_part(upload, part, body, md5)
+                    sent = await self._put_part(upload, part, body, md5)
                 except BadDigest as error:
                     if await in_thread(md5_digest, body) == md5:
                         raise
                     raise file.changed() from error
+                # encrypted, or by a server that compares nothing
+                if sent.etag != md5.hex() and await in_thread(md5_digest, body) != md5:
+                    raise file.changed()
+                return sent
 
         return await map_bounded(send, ranges, limit=_PARTS_AT_ONCE)
 

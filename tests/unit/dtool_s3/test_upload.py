@@ -21,6 +21,7 @@ from dtool_s3.errors import (
 from dtool_s3.layout import DatasetLayout, decode_handle, item_identifier
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
+from dtool_s3.store.memory_bucket import MemoryBucket
 from dtool_s3.upload import (
     CHUNK_BYTES,
     MAX_ITEM_BYTES,
@@ -165,6 +166,23 @@ async def test_a_file_that_changes_between_hashing_and_sending_is_not_stored(
     server: MemoryServer, path: Path, change: str
 ) -> None:
     server.faults.append(Fault("start_upload", hook=lambda: (CHANGES[change](path), None)[1]))
+
+    with pytest.raises(SourceDamaged, match="changed"):
+        await upload(server, path)
+
+    assert is_clean(server)
+
+
+@pytest.mark.parametrize("encrypts", [True, False])
+async def test_a_file_that_changes_is_noticed_where_the_server_compares_no_part_with_its_md5(
+    server: MemoryServer, path: Path, encrypts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_part = MemoryBucket.put_part
+    monkeypatch.setattr(
+        MemoryBucket, "put_part", lambda self, *given: put_part(self, *given[:-1], None), raising=True
+    )
+    server.encrypts = encrypts
+    server.faults.append(Fault("start_upload", hook=lambda: (CHANGES["rewritten"](path), None)[1]))
 
     with pytest.raises(SourceDamaged, match="changed"):
         await upload(server, path)
