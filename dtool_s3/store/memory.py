@@ -41,8 +41,8 @@ class MemoryServer:
     identity may do (a copy is asked as `get` of its source and `copy` of its target); identities in
     `rejected_identities` get CredentialsRejected. `honours_preconditions=False` plays a store that ignores
     If-Match and If-None-Match, `copies_as_plain` one (as AWS) whose copies get the MD5 as ETag. Others are
-    played by setting `encrypts` (ETags are no MD5s, and new at each write), `tells_part_sizes`, `has_acls`
-    and `max_copy_bytes`.
+    played by setting `encrypts` (ETags are no MD5s, and new at each write), `tells_part_sizes`, `has_acls`,
+    `copies_many` and `max_copy_bytes`.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class MemoryServer:
         self.encrypts = False
         self.tells_part_sizes = True
         self.has_acls = True
+        self.copies_many = False
         self.max_copy_bytes = MAX_COPY_BYTES
         self.url_secret = secrets.token_bytes(16)
         self._honours_preconditions = honours_preconditions

@@ -162,6 +162,21 @@ class MemoryStore:
             raise PreconditionFailed(f"{bucket}/{source.key} has another ETag", code="PreconditionFailed")
         return held
 
+    async def copy_many(
+        self, source_bucket: str, copies: Sequence[tuple[ListedObject, str]]
+    ) -> Sequence[ObjectInfo | None]:
+        """See the protocol; knows nothing of any copy unless the server `copies_many`."""
+        if not self._server.copies_many:
+            return [None] * len(copies)
+        return [await self._copy_one(source_bucket, source, key) for source, key in copies]
+
+    async def _copy_one(self, source_bucket: str, source: ListedObject, key: str) -> ObjectInfo | None:
+        try:
+            await self.copy(source_bucket, source, key)
+            return await self.head(key)
+        except StorageError:
+            return None
+
     async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:
         """See the protocol."""
         await self._ask("delete", key, lambda content: content.delete(key, precondition))

@@ -165,6 +165,15 @@ class Store(Protocol):
         by `copy_part`.
         """
 
+    async def copy_many(
+        self, source_bucket: str, copies: Sequence[tuple[ListedObject, str]]
+    ) -> Sequence[ObjectInfo | None]:
+        """Copy small objects to the given keys with their metadata, and HEAD each: for very many.
+
+        None stands for a copy of which nothing is known: ask `copy` and `head`, which repeat and name what is
+        wrong. Raises nothing of the server's.
+        """
+
     async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:
         """Delete `key`; absent already is fine. Raises PreconditionFailed."""
 

@@ -139,6 +139,12 @@ class S3Store:
             return None
         return await writing.copy(self._connection, source_bucket, source, key, metadata)
 
+    async def copy_many(
+        self, source_bucket: str, copies: Sequence[tuple[ListedObject, str]]
+    ) -> Sequence[ObjectInfo | None]:
+        """See the protocol. One after another in one thread: call it for a few at a time, side by side."""
+        return await self._objects.copy_many(source_bucket, copies)
+
     async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:
         """See the protocol."""
         await removing.delete(self._connection, key, precondition)

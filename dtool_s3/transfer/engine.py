@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from dtool_s3.chunk_budget import shared_budget
-from dtool_s3.concurrency import map_bounded, run_workers
+from dtool_s3.concurrency import map_bounded, run_together, run_workers
 from dtool_s3.documents import MAX_OVERLAY_BYTES, AdminMetadata
 from dtool_s3.errors import AccessDenied, NotFound, NotSupported, SourceDamaged, WrittenWhileFreezing
 from dtool_s3.layout import DatasetLayout
@@ -33,6 +33,9 @@ from dtool_s3.transfer.plan import Evidence, ItemPlan, plan_copy
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.target import Frozen, Proven, adopt_frozen, ensure_proto, publish, put_document
 from dtool_s3.transfer.verify import Verification
+
+#: Small items that one worker copies at a time: beside the first, so many more.
+_COPIED_IN_TURN = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,10 @@ class _DatasetCopy:
             on_progress, items_total=len(manifest.items), bytes_total=manifest.size_bytes
         )
         mover = self._mover(must_stream=not server_side)
-        await self._place_items(mover, plans, counter)
-        documents = structure | await self._copy_documents(mover.budget)
+        documents = dict(structure)
+        await run_together(
+            self._place_items(mover, plans, counter), self._copy_documents(mover.budget, documents)
+        )
         counter.enter(Phase.VERIFYING)
         if mover.has_uploaded:
             # a start whose answer was lost and that the store repeated is known to nobody
@@ -165,14 +170,17 @@ class _DatasetCopy:
 
     async def _place_items(self, mover: ItemMover, plans: deque[ItemPlan], counter: ProgressCounter) -> None:
         """Bring all items into place; the first failure stops the rest and is raised as it is."""
+        workers = min(max(1, self.request.concurrency), len(plans))
 
         async def work() -> None:
             while plans:
-                plan = plans.popleft()
-                self._note(plan, await mover.place(plan))
-                counter.add(items=1, size_bytes=plan.item.size_bytes)
+                taken = _take_few(plans, mover, workers)
+                found = await mover.place_many(taken) if len(taken) > 1 else [await mover.place(taken[0])]
+                for plan, placed in zip(taken, found, strict=True):
+                    self._note(plan, placed)
+                    counter.add(items=1, size_bytes=plan.item.size_bytes)
 
-        await run_workers(work, count=min(max(1, self.request.concurrency), len(plans)))
+        await run_workers(work, count=workers)
 
     def _note(self, plan: ItemPlan, placed: PlacedItem) -> None:
         if placed.etag != plan.item.hash:
@@ -180,8 +188,8 @@ class _DatasetCopy:
         self.evidence[placed.evidence] += 1
         self.moved += placed.is_moved
 
-    async def _copy_documents(self, budget: ByteBudget) -> dict[str, str]:
-        """Copy README, tags, overlays and annotations that are absent or different; return ETags by name."""
+    async def _copy_documents(self, budget: ByteBudget, etags: dict[str, str]) -> None:
+        """Copy README, tags, overlays and annotations that are absent or different; note ETags by name."""
 
         async def copy(document: tuple[str, ListedObject]) -> str:
             name, listed = document
@@ -193,7 +201,7 @@ class _DatasetCopy:
                 return await put_document(self.target, self.place, name, body)
 
         documents = self.found.listing.documents
-        return dict(zip(documents, await map_bounded(copy, documents.items()), strict=True))
+        etags.update(zip(documents, await map_bounded(copy, documents.items()), strict=True))
 
     def _result(self) -> CopyResult:
         manifest = self.found.manifest
@@ -203,6 +211,16 @@ class _DatasetCopy:
             evidence={kind: self.evidence[kind] for kind in Evidence},
         )
         return CopyResult(self.found.admin, verification, self.moved)
+
+
+def _take_few(plans: deque[ItemPlan], mover: ItemMover, workers: int) -> list[ItemPlan]:
+    """Take the next item, and more that are copied with it; fewer towards the end, so that none waits."""
+    taken = [plans.popleft()]
+    if mover.may_copy_many(taken[0]):
+        limit = min(_COPIED_IN_TURN, len(plans) // (2 * workers))
+        while len(taken) <= limit and mover.may_copy_many(plans[0]):
+            taken.append(plans.popleft())
+    return taken
 
 
 async def _read_document(source: Store, key: str) -> bytes:

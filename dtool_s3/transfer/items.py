@@ -19,6 +19,9 @@ from dtool_s3.transfer.parts import S3_LIMITS, PartLimits, PartRange, cut_evenly
 from dtool_s3.transfer.plan import Evidence, ItemPlan, Step, listed_evidence
 from dtool_s3.transfer.ranges import hash_bytes, hash_listed
 
+#: Larger items are copied one by one: the server's work outweighs the way to it.
+MANY_BYTES = 1024**2
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedItem:
@@ -61,6 +64,24 @@ class ItemMover:
                 return await self._prove_by_reading(plan)
             case Step.COPY | Step.STREAM:
                 return await self._move(plan)
+
+    def may_copy_many(self, plan: ItemPlan) -> bool:
+        """Tell whether an item can be copied together with others."""
+        return (
+            plan.step is Step.COPY
+            and self.keeps_headers
+            and not self.must_stream
+            and plan.source.size_bytes <= MANY_BYTES
+        )
+
+    async def place_many(self, plans: Sequence[ItemPlan]) -> list[PlacedItem]:
+        """Copy items that `may_copy_many`, and prove them; what does not succeed so goes the long way."""
+        copies = [(plan.source, self._key(plan)) for plan in plans]
+        infos = await self.target.copy_many(self.source.bucket, copies)
+        return [
+            await (self.place(plan) if info is None else self._conclude(plan, info, is_moved=True))
+            for plan, info in zip(plans, infos, strict=True)
+        ]
 
     def _key(self, plan: ItemPlan) -> str:
         return self.layout.item_key(plan.identifier)
@@ -106,7 +127,11 @@ class ItemMover:
 
         `etag` is what the item must have, None: any, because it was there before or the copy did not tell.
         """
-        info = await self._with_right_headers(plan, await self._head(plan, etag=etag))
+        return await self._conclude(plan, await self._head(plan, etag=etag), is_moved=is_moved)
+
+    async def _conclude(self, plan: ItemPlan, info: ObjectInfo, *, is_moved: bool) -> PlacedItem:
+        """Find evidence for an item that was just seen."""
+        info = await self._with_right_headers(plan, info)
         source = None if self.must_stream else plan.source
         evidence = listed_evidence(plan.item, _as_listed(info), source=source)
         if evidence is None:

@@ -541,3 +541,22 @@ def test_a_forked_child_is_served_by_botocore(front: Front, bucket_name: str, id
 
     assert (ended.stdout.split(), ended.returncode) == (["0", "0", "0"], 0), ended.stderr
     assert any(passed.is_of_the_object_loop for passed in front.passed)
+
+
+async def test_many_copies_are_seen_at_once_and_what_is_odd_is_left_to_single_ones(
+    object_store: ObjectStore, make_bucket: Callable[[], str], keys: Credentials
+) -> None:
+    source, target, endpoint = make_bucket(), make_bucket(), Endpoint(object_store.endpoint)
+    async with opened(endpoint, source, keys) as origin, opened(endpoint, target, keys) as place:
+        written = [await origin.put(f"in/{n}", str(n).encode(), metadata={"n": str(n)}) for n in range(5)]
+        listed = (await origin.list("in/")).objects
+        gone = replace(listed[0], key="in/gone")
+
+        found = await place.copy_many(source, [*((each, f"out/{each.key}") for each in listed), (gone, "x")])
+        odd = await place.copy_many(source, [(listed[0], "out//in")])
+
+    *copied, missing = found
+    assert [info and (info.etag, dict(info.metadata)) for info in copied] == [
+        (info.etag, dict(info.metadata)) for info in written
+    ]
+    assert (missing, odd) == (None, [None])

@@ -97,6 +97,13 @@ class PrefixedStore:
         source = self._source(source_bucket, source)
         return await self._inner.copy(source_bucket, source, self._key(key), metadata=metadata)
 
+    async def copy_many(
+        self, source_bucket: str, copies: Sequence[tuple[ListedObject, str]]
+    ) -> Sequence[ObjectInfo | None]:
+        inner = [(self._source(source_bucket, source), self._key(key)) for source, key in copies]
+        found = await self._inner.copy_many(source_bucket, inner)
+        return [info and replace(info, key=key) for info, (_, key) in zip(found, copies, strict=True)]
+
     async def delete(self, key: str, *, precondition: Precondition = ALWAYS) -> None:
         await self._inner.delete(self._key(key), precondition=precondition)
 

@@ -8,7 +8,7 @@ give, which repeats, resolves lost answers and names errors; of errors only thos
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -123,20 +123,67 @@ class ObjectLoop:
 
         return await self._ask("copy", key, copy) is True
 
+    async def copy_many(
+        self, source_bucket: str, copies: Sequence[tuple[ListedObject, str]]
+    ) -> Sequence[ObjectInfo | None]:
+        """Copy objects with their metadata, one after another, and HEAD each copy; None: nothing is known.
+
+        One thread does both for all of them: going to and fro between thread and event loop costs as much
+        as sending a request.
+        """
+        bucket = await self._find_bucket()
+        if bucket is None:
+            return [None] * len(copies)
+        is_over = threading.Event()
+
+        def copy_in_turn() -> list[ObjectInfo | None]:
+            return [None if is_over.is_set() else self._copy_one(bucket, source_bucket, *c) for c in copies]
+
+        try:
+            infos = await self._in_thread(copy_in_turn)
+        except asyncio.CancelledError:
+            is_over.set()  # what was not begun is not begun any more
+            raise
+        for (_, key), info in zip(copies, infos, strict=True):
+            self._connection.tell("copy", key)
+            if info is not None:
+                self._connection.tell("head", key)
+        return infos
+
+    def _copy_one(
+        self, bucket: "ObjectBucket", source_bucket: str, source: ListedObject, key: str
+    ) -> ObjectInfo | None:
+        if source.size_bytes > MAX_COPY_BYTES or not is_plain_key(source.key) or not is_plain_key(key):
+            return None
+
+        def copy(bucket: "ObjectBucket") -> ObjectInfo:
+            bucket.copy(source_bucket, source, key)
+            return bucket.head(key)
+
+        try:
+            return self._attempt(bucket, copy)
+        except (NotFound, AnswerLost):
+            return None
+
     async def _ask(self, operation: str, key: str, act: Callable[["ObjectBucket"], _T]) -> _T | None:
-        if not is_plain_key(key) or not self._may_ask():
+        bucket = await self._find_bucket() if is_plain_key(key) else None
+        if bucket is None:
+            return None
+        self._connection.tell(operation, key)
+        return await self._in_thread(self._attempt, bucket, act)
+
+    async def _find_bucket(self) -> "ObjectBucket | None":
+        """The bucket as obstore sees it; None where obstore may not be asked."""
+        if not self._may_ask():
             return None
         try:
             target = await self._connection.find_target()
         except StorageError:
             return None
-        if target is None:
-            return None
         bucket = self._bucket
-        if bucket is None or bucket.target is not target:
-            bucket = await self._in_thread(self._open, target)
-        self._connection.tell(operation, key)
-        return await self._in_thread(self._attempt, bucket, act)
+        if target is not None and (bucket is None or bucket.target is not target):
+            return await self._in_thread(self._open, target)
+        return bucket if target is not None else None
 
     def _may_ask(self) -> bool:
         return _Process.claim() and self._trust.is_given() and is_plain_environment(os.environ)
