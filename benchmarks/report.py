@@ -38,5 +38,9 @@ def _row(result: Result) -> str:
 
 
 def _notes(result: Result) -> str:
-    facts = ", ".join(f"{name} {value:,.0f}" for name, value in result.facts().items())
+    facts = ", ".join(f"{_figure(value)} {name}" for name, value in result.facts().items())
     return "; ".join(part for part in (result.row.note, facts) if part)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.2f}" if value < 10 else f"{value:,.0f}"
