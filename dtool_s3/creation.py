@@ -5,14 +5,15 @@ itself is in `dtool_s3.freezing`.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from dtool_s3.documents import AdminMetadata, dump_admin_metadata, parse_admin_metadata
-from dtool_s3.errors import DatasetMissing, FrozenDataset, SettingsError, UUIDTaken
+from dtool_s3.errors import DatasetMissing, FrozenDataset, RegistrationHijacked, SettingsError, UUIDTaken
 from dtool_s3.freezing import read_admin_metadata
 from dtool_s3.layout import DatasetLayout
-from dtool_s3.registration import ensure_registration
+from dtool_s3.registration import check_registration, ensure_registration
 from dtool_s3.store.protocol import IF_ABSENT, Store, if_match
 
 
@@ -39,6 +40,10 @@ async def register_new(store: Store, layout: DatasetLayout) -> None:
             f"{layout.root!r} in bucket {store.bucket!r} is a proto dataset already: add to it or resume its "
             "copy instead of creating it again"
         )
+    # a store that ignores If-None-Match would lose somebody else's key
+    with suppress(RegistrationHijacked):  # there is none
+        await check_registration(store, layout)
+        return
     await ensure_registration(store, layout)
 
 

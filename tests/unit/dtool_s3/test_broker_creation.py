@@ -246,3 +246,16 @@ def test_two_brokers_do_not_share_their_structure(bench: Bench, server: MemorySe
     first.create_structure()
 
     assert server.read(BUCKET, LAYOUT.structure_key).body == LAYOUT.structure_document()
+
+
+def test_a_registration_key_is_not_lost_on_a_store_that_ignores_conditions() -> None:
+    server = MemoryServer(honours_preconditions=False)
+    server.create_bucket(BUCKET)
+    server.write(BUCKET, LAYOUT.registration_key, b"u/bob/")
+    broker = S3StorageBroker(f"s3://{BUCKET}/{UUID}", store=server.store(BUCKET), prefix="u/alice/")
+
+    with pytest.raises(UUIDTaken):
+        broker.create_structure()
+
+    assert server.keys(BUCKET) == [LAYOUT.registration_key]
+    assert server.read(BUCKET, LAYOUT.registration_key).body == b"u/bob/"
