@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from dtoolcore.utils import getuser
 
-from dtool_s3 import catalog, publishing
+from dtool_s3 import catalog
 from dtool_s3.catalog import EMPTY_CATALOG, Catalog
 from dtool_s3.concurrency import map_bounded
 from dtool_s3.configuration import Configure, read_configuration, with_slash
@@ -27,6 +27,7 @@ from dtool_s3.ingestion.engine import ingest_objects
 from dtool_s3.ingestion.plan import IngestRequest
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.place import Place, find_place, open_bucket, open_prefix
+from dtool_s3.publication import publishing
 from dtool_s3.registration import register_found
 from dtool_s3.store.protocol import Upload, UrlStore
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
@@ -125,7 +126,7 @@ async def freeze(
     Raises DatasetMissing; FrozenDataset for a dataset that is frozen already; ContentDiffers, naming keys
     that are no items; ItemMissing, WrittenWhileFreezing. It is a proto dataset still then.
     """
-    from dtool_s3.proto_dataset import freeze_proto_dataset  # noqa: PLC0415 - dtoolcore's broker, here only
+    from dtool_s3.broker.proto_dataset import freeze_proto_dataset  # noqa: PLC0415 - dtoolcore's broker, here only
 
     place = await find_place(uri, configure)
     admin, _ = await read_admin_metadata(place.store, place.layout)

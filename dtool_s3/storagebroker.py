@@ -18,18 +18,18 @@ from dtoolcore.filehasher import FileHasher, md5sum_hexdigest
 from dtoolcore.utils import name_is_valid
 
 from dtool_s3.blocking import run
-from dtool_s3.broker_place import _STRUCTURE_PARAMETERS
-from dtool_s3.broker_urls import UrlBroker
-from dtool_s3.cache import ItemCache
+from dtool_s3.broker.creation import find_admin_metadata, register_new, write_admin_metadata
+from dtool_s3.broker.freeze_session import FreezeSession
+from dtool_s3.broker.items import Item, ItemReader, read_fragments
+from dtool_s3.broker.place import _STRUCTURE_PARAMETERS
+from dtool_s3.broker.urls import UrlBroker
 from dtool_s3.catalog import EntryState, list_datasets
-from dtool_s3.creation import find_admin_metadata, register_new, write_admin_metadata
 from dtool_s3.documents import MAX_MANIFEST_BYTES, DatasetType, Manifest, dump_manifest, parse_manifest
 from dtool_s3.errors import DatasetMissing, InvalidURI, ItemMissing, SourceNotFrozen
-from dtool_s3.freeze_session import FreezeSession
-from dtool_s3.items import Item, ItemReader, read_fragments
+from dtool_s3.files.cache import ItemCache
+from dtool_s3.files.upload import upload_file
 from dtool_s3.layout import DatasetLayout, item_identifier
 from dtool_s3.store.protocol import ListedObject, ObjectInfo
-from dtool_s3.upload import upload_file
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class S3StorageBroker(UrlBroker):
         return admin.as_dict()
 
     def put_admin_metadata(self, admin_metadata: Mapping[str, Any]) -> None:
-        """Create the `dtool` object, freeze by it, or give a new name; see `dtool_s3.creation`.
+        """Create the `dtool` object, freeze by it, or give a new name; see `dtool_s3.broker.creation`.
 
         Freezing raises what `dtool_s3.freezing.publish_frozen` raises, and ItemMissing if an upload of this
         broker failed and was not repeated.
@@ -130,7 +130,7 @@ class S3StorageBroker(UrlBroker):
     def put_item(self, fpath: str | os.PathLike[str], relpath: str) -> str:
         """Upload a file as the item `relpath` of a proto dataset; return the handle.
 
-        Raises if it is not stored with the bytes that were hashed; see `dtool_s3.upload`. A failed item
+        Raises if it is not stored with the bytes that were hashed; see `dtool_s3.files.upload`. A failed item
         must be put again, or this broker refuses to freeze.
         """
         # One GET of `dtool` per item, on purpose: another broker, in this process too, may have frozen the

@@ -12,16 +12,15 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded
 from dtool_s3.digest import hash_file
 from dtool_s3.disk.place import DiskPlace, FoundDataset, destination_uri, is_file_of_size, write_whole
 from dtool_s3.disk.read_ahead import SMALL_BYTES
 from dtool_s3.disk.write_behind import WriteBehind
 from dtool_s3.documents import MAX_OVERLAY_BYTES, MD5_HASH_FUNCTION, Manifest, ManifestItem
-from dtool_s3.download import CHUNK_BYTES, ExpectedObject, download_file
 from dtool_s3.errors import ContentDiffers, NotFound, NotSupported, SourceDamaged
-from dtool_s3.file_thread import in_thread
+from dtool_s3.files.download import CHUNK_BYTES, ExpectedObject, download_file
+from dtool_s3.files.thread import in_thread
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.naming import name_few
 from dtool_s3.store.protocol import ListedObject, Store
@@ -29,6 +28,7 @@ from dtool_s3.transfer.engine import CopyResult
 from dtool_s3.transfer.inventory import SourceInventory, read_source, refusing_large
 from dtool_s3.transfer.plan import Evidence, check_source_items
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
+from dtool_s3.transfer.shared_budget import shared_budget
 from dtool_s3.transfer.verify import Verification
 
 #: Items in flight; what is in memory of them is bounded by itself.

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from dtool_s3.file_thread import in_thread
-from dtool_s3.local_file import WholeFile, read_small
+from dtool_s3.files.local_file import WholeFile, read_small
+from dtool_s3.files.thread import in_thread
 
 #: Files up to this size are read ahead, up to so many files in one go.
 SMALL_BYTES = 64 * 1024

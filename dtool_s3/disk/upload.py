@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded, run_workers
 from dtool_s3.digest import multipart_etag
 from dtool_s3.disk.read_ahead import SMALL_BYTES, ReadAhead
@@ -27,8 +26,9 @@ from dtool_s3.errors import (
     PreconditionFailed,
     WrittenWhileFreezing,
 )
+from dtool_s3.files.local_file import WholeFile, open_file
+from dtool_s3.files.upload import CHUNK_BYTES, ExpectedFile, cut_file, upload_file
 from dtool_s3.layout import DatasetLayout, item_metadata
-from dtool_s3.local_file import WholeFile, open_file
 from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.transfer.engine import CopyResult
 from dtool_s3.transfer.inventory import TargetInventory, read_admin_metadata, read_target
@@ -37,9 +37,9 @@ from dtool_s3.transfer.multipart import abort_uploads
 from dtool_s3.transfer.plan import Evidence, check_no_extra_documents, check_nothing_extra
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.ranges import hash_listed
+from dtool_s3.transfer.shared_budget import shared_budget
 from dtool_s3.transfer.target import Frozen, Proven, adopt_frozen, ensure_proto, publish, put_document
 from dtool_s3.transfer.verify import Verification
-from dtool_s3.upload import CHUNK_BYTES, ExpectedFile, cut_file, upload_file
 
 #: Files in flight; what is in memory of them is bounded by itself.
 CONCURRENCY = 48

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dtool_s3.file_thread import in_thread
+from dtool_s3.files.thread import in_thread
 
 Write = Callable[[], None]
 

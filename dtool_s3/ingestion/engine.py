@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded
 from dtool_s3.documents import (
     MD5_HASH_FUNCTION,
@@ -44,6 +43,7 @@ from dtool_s3.transfer.items import ItemMover, PlacedItem
 from dtool_s3.transfer.multipart import abort_uploads
 from dtool_s3.transfer.plan import Evidence
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
+from dtool_s3.transfer.shared_budget import shared_budget
 from dtool_s3.transfer.target import Frozen, Proven, adopt_frozen, ensure_proto, publish, put_document
 from dtool_s3.transfer.verify import Verification
 

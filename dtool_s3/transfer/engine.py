@@ -11,7 +11,6 @@ from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded, run_together, run_workers
 from dtool_s3.documents import MAX_OVERLAY_BYTES, AdminMetadata
 from dtool_s3.errors import AccessDenied, NotFound, NotSupported, SourceDamaged, WrittenWhileFreezing
@@ -31,6 +30,7 @@ from dtool_s3.transfer.multipart import GRACE_SECONDS, abort_uploads
 from dtool_s3.transfer.parts import S3_LIMITS, PartLimits
 from dtool_s3.transfer.plan import Evidence, ItemPlan, plan_copy
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
+from dtool_s3.transfer.shared_budget import shared_budget
 from dtool_s3.transfer.target import Frozen, Proven, adopt_frozen, ensure_proto, publish, put_document
 from dtool_s3.transfer.verify import Verification
 

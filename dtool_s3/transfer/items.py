@@ -8,7 +8,6 @@ writing. Source: S3 CopyObject, CreateMultipartUpload; rule 13 of the API design
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.errors import AccessDenied, BadDigest, NotSupported
 from dtool_s3.layout import DatasetLayout, item_metadata
 from dtool_s3.store.protocol import ListedObject, ObjectInfo, Part, Store, Upload
@@ -18,6 +17,7 @@ from dtool_s3.transfer.multipart import GRACE_SECONDS, copy_in_parts, put_in_par
 from dtool_s3.transfer.parts import S3_LIMITS, PartLimits, PartRange, cut_evenly, plan_copy_parts
 from dtool_s3.transfer.plan import Evidence, ItemPlan, Step, listed_evidence
 from dtool_s3.transfer.ranges import hash_bytes, hash_listed
+from dtool_s3.transfer.shared_budget import shared_budget
 
 #: Larger items are copied one by one: the server's work outweighs the way to it.
 MANY_BYTES = 1024**2

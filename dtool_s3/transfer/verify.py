@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import run_workers
 from dtool_s3.digest import algorithm_of
 from dtool_s3.documents import MD5_HASH_FUNCTION, AdminMetadata, Manifest, ManifestItem
@@ -33,6 +32,7 @@ from dtool_s3.transfer.inventory import list_dataset, read_admin_metadata, read_
 from dtool_s3.transfer.plan import Evidence, listed_evidence
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.ranges import hash_listed
+from dtool_s3.transfer.shared_budget import shared_budget
 
 MAX_MISMATCHES_SHOWN = 20
 MAX_EXTRAS_SHOWN = 20

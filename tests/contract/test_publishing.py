@@ -16,9 +16,9 @@ import urllib3
 
 from dtool_s3.errors import AccessDenied, SourceNotFrozen
 from dtool_s3.layout import DatasetLayout, item_identifier
-from dtool_s3.publishing import publish, unpublish
+from dtool_s3.publication.publishing import publish, unpublish
+from dtool_s3.publication.signing import sign_dataset, sign_item_write, sign_write
 from dtool_s3.settings import Credentials, Endpoint, Secret
-from dtool_s3.signing import sign_dataset, sign_item_write, sign_write
 from dtool_s3.store.s3 import S3Store
 from tests.support.datasets import ITEMS, DatasetFixture, md5, write_dataset
 from tests.support.upstream import Dtool, bucket_environment, ensure_upstream

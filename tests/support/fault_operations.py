@@ -9,6 +9,7 @@ import dtoolcore
 
 from dtool_s3.blocking import run
 from dtool_s3.disk.upload import upload_dataset
+from dtool_s3.files.upload import upload_file
 from dtool_s3.ingestion.engine import ingest_objects
 from dtool_s3.ingestion.plan import IngestRequest
 from dtool_s3.layout import item_identifier
@@ -16,7 +17,6 @@ from dtool_s3.registration import register_found
 from dtool_s3.transfer.engine import CopyRequest, copy_dataset
 from dtool_s3.transfer.parts import PartLimits
 from dtool_s3.transfer.removal import remove_dataset
-from dtool_s3.upload import upload_file
 from tests.support.datasets import DatasetFixture, write_dataset
 from tests.support.fault_judgement import PREFIX, Action, Operation, Scene
 

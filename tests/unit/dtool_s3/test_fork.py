@@ -7,12 +7,12 @@ import pytest
 
 _SCRIPT = """
 import asyncio, os, signal
-from dtool_s3 import chunk_budget
+from dtool_s3.transfer import shared_budget
 from dtool_s3.settings import Endpoint
 from dtool_s3.store.boto import client
 
 async def take_budget():
-    chunk_budget.shared_budget()
+    shared_budget.shared_budget()
 
 with {lock}:  # as by a thread that is at work at that moment
     child = os.fork()
@@ -28,7 +28,7 @@ print("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     ("lock", "use"),
     [
         ("client._building", "client.open_session(Endpoint())"),
-        ("chunk_budget._lock", "asyncio.run(take_budget())"),
+        ("shared_budget._lock", "asyncio.run(take_budget())"),
     ],
 )
 def test_a_child_does_not_wait_for_a_lock_that_only_its_parent_can_free(lock: str, use: str) -> None:

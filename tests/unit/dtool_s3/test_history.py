@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from dtool_s3.broker.old_handles import renew_old_handles
 from dtool_s3.catalog import EntryState, list_datasets
 from dtool_s3.documents import storage_broker_version
 from dtool_s3.errors import ContentDiffers
 from dtool_s3.layout import DatasetLayout, encode_handle, item_identifier, item_metadata
-from dtool_s3.old_handles import renew_old_handles
 from dtool_s3.store.memory import MemoryServer, MemoryStore
 from dtool_s3.transfer.engine import CopyRequest, copy_dataset
 from dtool_s3.transfer.inventory import writes_base64_handles

@@ -31,93 +31,93 @@ TABLE: dict[int, tuple[str, list[str]]] = {
     1: (
         "a failed upload is silent, the dataset is frozen without the item",
         [
-            "test_broker_items.py::test_a_failed_upload_raises_and_the_broker_refuses_to_freeze",
-            "test_broker_items.py::test_every_step_of_freezing_refuses_after_a_failed_upload",
+            "broker/test_items.py::test_a_failed_upload_raises_and_the_broker_refuses_to_freeze",
+            "broker/test_items.py::test_every_step_of_freezing_refuses_after_a_failed_upload",
         ],
     ),
     2: (
         "an older object of the same name counts as success",
-        ["test_broker_items.py::test_an_older_object_of_the_same_name_is_not_taken_for_success"],
+        ["broker/test_items.py::test_an_older_object_of_the_same_name_is_not_taken_for_success"],
     ),
     3: (
         "`verify --full` reads no content",
         [
-            "test_broker_reading.py::test_damage_of_equal_size_shows_in_the_hash",
+            "broker/test_reading.py::test_damage_of_equal_size_shows_in_the_hash",
             "../../contract/test_upstream.py::test_we_notice_damage_that_upstream_calls_good",
         ],
     ),
     4: (
         "a file that changes between hashing and upload has the wrong hash",
         [
-            "test_upload.py::test_a_file_that_changes_between_hashing_and_sending_is_not_stored",
-            "test_upload.py::test_a_file_replaced_while_it_is_sent_is_stored_as_it_was_hashed",
+            "files/test_upload.py::test_a_file_that_changes_between_hashing_and_sending_is_not_stored",
+            "files/test_upload.py::test_a_file_replaced_while_it_is_sent_is_stored_as_it_was_hashed",
         ],
     ),
     5: (
         "creating over a dataset unfreezes it, or registers another prefix",
         [
-            "test_broker_creation.py::test_creating_over_a_frozen_dataset_changes_nothing",
-            "test_broker_creation.py::test_creating_over_a_proto_dataset_changes_nothing",
-            "test_broker_creation.py::test_creating_what_is_registered_elsewhere_changes_nothing",
-            "test_broker_creation.py::test_a_frozen_dataset_never_becomes_a_proto_dataset_again",
+            "broker/test_creation.py::test_creating_over_a_frozen_dataset_changes_nothing",
+            "broker/test_creation.py::test_creating_over_a_proto_dataset_changes_nothing",
+            "broker/test_creation.py::test_creating_what_is_registered_elsewhere_changes_nothing",
+            "broker/test_creation.py::test_a_frozen_dataset_never_becomes_a_proto_dataset_again",
         ],
     ),
     6: (
         "the cache hands out anything, and two processes trip over each other",
         [
-            "test_cache.py::test_a_tampered_file_is_downloaded_again",
-            "test_cache.py::test_a_uuid_that_is_none_never_becomes_a_path",
-            "test_cache.py::test_processes_share_a_cache",
+            "files/test_cache.py::test_a_tampered_file_is_downloaded_again",
+            "files/test_cache.py::test_a_uuid_that_is_none_never_becomes_a_path",
+            "files/test_cache.py::test_processes_share_a_cache",
         ],
     ),
     7: (
         "freezing stops half-way; a dataset without README cannot be used",
         [
-            "test_broker_freeze.py::test_what_cannot_be_frozen_is_refused_before_anything_is_written",
-            "test_broker_freeze.py::test_a_freeze_that_fails_at_any_write_leaves_a_proto_and_can_be_repeated",
+            "broker/test_freeze.py::test_what_cannot_be_frozen_is_refused_before_anything_is_written",
+            "broker/test_freeze.py::test_a_freeze_that_fails_at_any_write_leaves_a_proto_and_can_be_repeated",
         ],
     ),
     8: (
         "any error means that there is no dataset",
-        ["test_broker_creation.py::test_an_answer_that_says_nothing_is_no_absence"],
+        ["broker/test_creation.py::test_an_answer_that_says_nothing_is_no_absence"],
     ),
     9: (
         "fragments that stay behind are not told",
-        ["test_broker_freeze.py::test_fragments_that_cannot_be_removed_do_not_undo_a_freeze"],
+        ["broker/test_freeze.py::test_fragments_that_cannot_be_removed_do_not_undo_a_freeze"],
     ),
-    10: ("times depend on the time zone", ["test_broker_reading.py::test_times_are_utc_wherever_we_are"]),
+    10: ("times depend on the time zone", ["broker/test_reading.py::test_times_are_utc_wherever_we_are"]),
     11: (
         "one name with a dot makes a dataset unusable",
         [
-            "test_broker_reading.py::test_names_with_dots_and_directory_markers_do_no_harm",
-            "test_broker_freeze.py::test_a_frozen_dataset_has_manifest_overlays_and_no_fragments",
+            "broker/test_reading.py::test_names_with_dots_and_directory_markers_do_no_harm",
+            "broker/test_freeze.py::test_a_frozen_dataset_has_manifest_overlays_and_no_fragments",
         ],
     ),
     12: (
         "directory markers break listings",
         [
-            "test_broker_reading.py::test_names_with_dots_and_directory_markers_do_no_harm",
-            "test_broker_freeze.py::test_directory_markers_do_not_matter",
+            "broker/test_reading.py::test_names_with_dots_and_directory_markers_do_no_harm",
+            "broker/test_freeze.py::test_directory_markers_do_not_matter",
         ],
     ),
     13: (
         "one foreign key breaks the listing of a bucket",
-        ["test_broker_reading.py::test_all_datasets_are_listed_whatever_else_lies_there"],
+        ["broker/test_reading.py::test_all_datasets_are_listed_whatever_else_lies_there"],
     ),
     14: (
         "a prefix without slash runs into the UUID",
         [
             "test_configuration.py::test_the_prefix_gets_its_slash_and_the_buckets_own_wins",
-            "test_broker_creation.py::test_data_under_a_prefix_without_slash_are_found",
+            "broker/test_creation.py::test_data_under_a_prefix_without_slash_are_found",
         ],
     ),
     15: (
         "cached files have no extension",
-        ["test_broker_reading.py::test_an_item_is_fetched_once_and_keeps_its_extension"],
+        ["broker/test_reading.py::test_an_item_is_fetched_once_and_keeps_its_extension"],
     ),
     16: (
         "two brokers share one structure",
-        ["test_broker_creation.py::test_two_brokers_do_not_share_their_structure"],
+        ["broker/test_creation.py::test_two_brokers_do_not_share_their_structure"],
     ),
     17: (
         "older READMEs are looked for at AWS",
@@ -130,27 +130,27 @@ TABLE: dict[int, tuple[str, list[str]]] = {
     19: (
         "lost or renamed headers make a bucket unreadable",
         [
-            "test_broker_creation.py::test_lost_headers_and_headers_in_another_case_are_tolerated",
-            "test_broker_freeze.py::test_a_lost_checksum_is_replaced_by_reading",
+            "broker/test_creation.py::test_lost_headers_and_headers_in_another_case_are_tolerated",
+            "broker/test_freeze.py::test_a_lost_checksum_is_replaced_by_reading",
         ],
     ),
     20: (
         "a name beyond ASCII leaves half a dataset",
-        ["test_broker_creation.py::test_somebody_elses_name_in_any_script_can_create"],
+        ["broker/test_creation.py::test_somebody_elses_name_in_any_script_can_create"],
     ),
     21: (
         "publishing prints a URL that does not answer",
         [
-            "test_publishing.py::test_a_server_that_ignores_acls_is_noticed",
-            "test_publishing.py::test_a_bucket_without_acls_is_told_what_to_do_instead",
+            "publication/test_publishing.py::test_a_server_that_ignores_acls_is_noticed",
+            "publication/test_publishing.py::test_a_bucket_without_acls_is_told_what_to_do_instead",
             "../../contract/test_publishing.py::test_what_does_not_answer_is_not_called_published",
         ],
     ),
     22: (
         "a relpath leaves the dataset",
         [
-            "test_upload.py::test_an_unsafe_path_is_refused_before_any_byte_moves",
-            "test_broker_reading.py::test_a_manifest_that_leaves_the_dataset_is_refused",
+            "files/test_upload.py::test_an_unsafe_path_is_refused_before_any_byte_moves",
+            "broker/test_reading.py::test_a_manifest_that_leaves_the_dataset_is_refused",
         ],
     ),
     23: (

@@ -8,7 +8,7 @@ import pytest
 
 from dtool_s3.disk.read_ahead import SMALL_BYTES, ReadAhead
 from dtool_s3.disk.write_behind import WriteBehind
-from dtool_s3.file_thread import in_thread
+from dtool_s3.files.thread import in_thread
 
 
 async def take_all(ahead: ReadAhead[Path]) -> dict[str, bytes | None]:

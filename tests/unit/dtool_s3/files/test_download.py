@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from dtool_s3.download import ExpectedObject, download_file
 from dtool_s3.errors import (
     AccessDenied,
     BucketUnreachable,
@@ -13,6 +12,7 @@ from dtool_s3.errors import (
     SourceDamaged,
     StorageError,
 )
+from dtool_s3.files.download import ExpectedObject, download_file
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
 from tests.support.datasets import md5

@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from dtool_s3.digest import algorithm_of, hash_file
 from dtool_s3.documents import ManifestItem
-from dtool_s3.download import ExpectedObject, download_file
 from dtool_s3.errors import UnsafePath
-from dtool_s3.file_thread import in_thread
+from dtool_s3.files.download import ExpectedObject, download_file
+from dtool_s3.files.thread import in_thread
 from dtool_s3.layout import DatasetLayout, item_identifier
 from dtool_s3.store.protocol import Store
 from dtool_s3.uri import is_uuid

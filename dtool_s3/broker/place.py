@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self, overload
 from dtoolcore.storagebroker import BaseStorageBroker
 
 from dtool_s3.blocking import run
+from dtool_s3.broker.creation import find_admin_metadata
 from dtool_s3.configuration import (
     Configuration,
     check_installation,
@@ -19,7 +20,6 @@ from dtool_s3.configuration import (
     open_store,
     read_configuration,
 )
-from dtool_s3.creation import find_admin_metadata
 from dtool_s3.errors import DatasetMissing, FrozenDataset, InvalidURI
 from dtool_s3.layout import STRUCTURE_PARAMETERS, DatasetLayout
 from dtool_s3.registration import read_registration

@@ -11,13 +11,13 @@ from typing import Any
 
 import dtoolcore
 
+from dtool_s3.broker.items import Item, ItemReader, read_fragments, split_fragment_key
+from dtool_s3.broker.old_handles import renew_old_handles
 from dtool_s3.concurrency import map_bounded
 from dtool_s3.documents import MAX_MANIFEST_BYTES, MD5_HASH_FUNCTION, Manifest, parse_manifest
 from dtool_s3.errors import ContentDiffers, ItemMissing, NotFound, StorageError
 from dtool_s3.freezing import Prepared, flip_to_frozen, read_admin_metadata, write_manifest
-from dtool_s3.items import Item, ItemReader, read_fragments, split_fragment_key
 from dtool_s3.layout import DatasetLayout
-from dtool_s3.old_handles import renew_old_handles
 from dtool_s3.store.protocol import Listing, ObjectInfo, Store
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ class FreezeSession:
     async def look(self) -> None:
         """Take the look that the manifest will rest on: one listing, one HEAD per item, all item metadata.
 
-        Headers that upstream would misread are written anew first, see `dtool_s3.old_handles`. Raises before
-        anything else is written what dtoolcore would notice after the manifest: ItemMissing for
+        Headers that upstream would misread are written anew first, see `dtool_s3.broker.old_handles`. Before
+        anything else is written raises what dtoolcore would notice after the manifest: ItemMissing for
         metadata of an item that is not there, DtoolCoreValueError for metadata that not all items have.
         """
         self._listing = await self._list()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dtool_s3.cache import ItemCache
 from dtool_s3.documents import MD5_HASH_FUNCTION, ManifestItem
 from dtool_s3.errors import ItemMissing, NotSupported, SourceDamaged, UnsafePath
+from dtool_s3.files.cache import ItemCache
 from dtool_s3.layout import DatasetLayout, item_identifier
 from dtool_s3.store.memory import MemoryServer
 from tests.support.datasets import UUID, md5
@@ -198,7 +198,7 @@ async def test_many_at_once_of_one_process_agree(server: MemoryServer, tmp_path:
 SCRIPT = """
 import asyncio, sys
 from pathlib import Path
-from dtool_s3.cache import ItemCache
+from dtool_s3.files.cache import ItemCache
 from dtool_s3.documents import ManifestItem
 from dtool_s3.layout import DatasetLayout, item_identifier
 from dtool_s3.store.memory import MemoryServer
@@ -222,7 +222,7 @@ asyncio.run(fetch_all())
 
 
 def test_processes_share_a_cache(tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT, str(tmp_path)],

@@ -3,11 +3,11 @@
 from typing import Any
 
 from dtool_s3.blocking import run
-from dtool_s3.broker_texts import TextBroker
-from dtool_s3.contents import read_contents
+from dtool_s3.broker.texts import TextBroker
 from dtool_s3.errors import NotSupported
-from dtool_s3.publishing import http_manifest, publish, unpublish
-from dtool_s3.signing import (
+from dtool_s3.publication.contents import read_contents
+from dtool_s3.publication.publishing import http_manifest, publish, unpublish
+from dtool_s3.publication.signing import (
     EXPIRY_SECONDS,
     read_url_of,
     sign_dataset,
@@ -21,7 +21,7 @@ class UrlBroker(TextBroker):
     """URLs of one dataset and of what is in it."""
 
     def http_enable(self) -> str:
-        """Publish the frozen dataset and return its access URL; see `dtool_s3.publishing.publish`.
+        """Publish the frozen dataset and return its access URL; see `dtool_s3.publication.publishing`.
 
         DTOOL_S3_PUBLISH_EXPIRY, if set, says for how many seconds; else it is public until `http_disable`.
         """
@@ -29,7 +29,7 @@ class UrlBroker(TextBroker):
         return run(publish(self._url_store, self.layout, expires_seconds=expiry))
 
     def http_disable(self) -> None:
-        """Take back `http_enable`; see `dtool_s3.publishing.unpublish`."""
+        """Take back `http_enable`; see `dtool_s3.publication.publishing.unpublish`."""
         run(unpublish(self._url_store, self.layout))
 
     def _generate_http_manifest(self, expiry: int | None) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class UrlBroker(TextBroker):
         return run(sign_item_write(self._url_store, self.layout, relpath, md5_hexdigest, expiry_seconds))
 
     def generate_dataset_signed_urls(self, expiry_seconds: int = EXPIRY_SECONDS) -> dict[str, Any]:
-        """Return URLs to read everything of a frozen dataset; see `dtool_s3.signing.sign_dataset`."""
+        """Return URLs to read everything of a frozen dataset; see `dtool_s3.publication.signing`."""
         return run(sign_dataset(self._url_store, self.layout, expiry_seconds))
 
     @property

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.errors import ItemMissing, NotFound, PreconditionFailed, RequestRefused, SourceDamaged
-from dtool_s3.file_thread import in_thread
+from dtool_s3.files.thread import in_thread
 from dtool_s3.store.protocol import Store
 from dtool_s3.transfer.parts import PartRange, cut_evenly
 from dtool_s3.transfer.ranges import hash_ranges
+from dtool_s3.transfer.shared_budget import shared_budget
 
 #: Objects up to this size are read in one request; larger ones in ranges of it, several at a time.
 CHUNK_BYTES = 16 * 1024 * 1024

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from dtoolcore.utils import timestamp
 
 from dtool_s3.blocking import run
-from dtool_s3.broker_place import PlaceBroker
-from dtool_s3.contents import names_below
+from dtool_s3.broker.place import PlaceBroker
 from dtool_s3.documents import MAX_OVERLAY_BYTES
 from dtool_s3.errors import ContentDiffers, NotFound, NotSupported
 from dtool_s3.layout import DTOOL_README_TXT
+from dtool_s3.publication.contents import names_below
 from dtool_s3.store.protocol import ObjectInfo
 
 #: Servers that keep objects in a file system may follow them out of the dataset.

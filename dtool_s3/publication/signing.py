@@ -10,10 +10,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from dtool_s3.concurrency import map_bounded
-from dtool_s3.contents import read_contents
 from dtool_s3.errors import FrozenDataset, SettingsError
 from dtool_s3.freezing import read_admin_metadata
 from dtool_s3.layout import DatasetLayout, check_relpath, item_identifier, item_metadata
+from dtool_s3.publication.contents import read_contents
 from dtool_s3.store.protocol import UrlStore
 
 #: The longest that a URL signed with Signature Version 4 is valid.

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.digest import md5_digest, read_exactly
 from dtool_s3.errors import NotSupported, SourceDamaged
-from dtool_s3.file_thread import in_thread
+from dtool_s3.files.thread import in_thread
 from dtool_s3.transfer.parts import PartRange
 from dtool_s3.transfer.ranges import hash_ranges
+from dtool_s3.transfer.shared_budget import shared_budget
 
 
 @dataclass(frozen=True, slots=True)

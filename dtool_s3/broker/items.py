@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded
 from dtool_s3.digest import algorithm_of
 from dtool_s3.documents import MAX_OVERLAY_BYTES, MD5_HASH_FUNCTION, Manifest
@@ -18,6 +17,7 @@ from dtool_s3.freezing import list_items
 from dtool_s3.layout import DatasetLayout, decode_handle
 from dtool_s3.store.protocol import ListedObject, ObjectInfo, Store
 from dtool_s3.transfer.ranges import hash_listed
+from dtool_s3.transfer.shared_budget import shared_budget
 
 #: How many small reads of one dataset are in flight; they are done in bulk, and nothing else runs meanwhile.
 BULK_REQUESTS = 64

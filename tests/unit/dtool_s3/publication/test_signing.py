@@ -18,7 +18,7 @@ from dtool_s3.errors import (
     UnsafePath,
 )
 from dtool_s3.layout import item_identifier
-from dtool_s3.signing import MAX_EXPIRY_SECONDS
+from dtool_s3.publication.signing import MAX_EXPIRY_SECONDS
 from dtool_s3.storagebroker import S3StorageBroker
 from dtool_s3.store.memory import MemoryServer
 from dtool_s3.store.protocol import Store

@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtool_s3.chunk_budget import shared_budget
 from dtool_s3.concurrency import map_bounded, see_through
 from dtool_s3.digest import md5_digest, multipart_etag
 from dtool_s3.errors import BadDigest, NotSupported, SourceDamaged
-from dtool_s3.file_thread import in_thread
+from dtool_s3.files.local_file import LocalFile, WholeFile, open_file, read_small
+from dtool_s3.files.thread import in_thread
 from dtool_s3.layout import DatasetLayout, check_relpath, item_identifier, item_metadata
-from dtool_s3.local_file import LocalFile, WholeFile, open_file, read_small
 from dtool_s3.store.protocol import Part, Store, Upload
 from dtool_s3.transfer.multipart import GRACE_SECONDS, upload_in_parts
 from dtool_s3.transfer.parts import PartRange, cut_evenly
 from dtool_s3.transfer.ranges import hash_ranges
+from dtool_s3.transfer.shared_budget import shared_budget
 
 _MIB = 1024 * 1024
 #: Files up to this size are read once, into memory, and put in one request; larger ones in such parts.

@@ -18,8 +18,8 @@ from dtool_s3.errors import (
     StorageError,
 )
 from dtool_s3.layout import DatasetLayout, item_identifier
-from dtool_s3.publishing import publish, unpublish
-from dtool_s3.signing import MAX_EXPIRY_SECONDS
+from dtool_s3.publication.publishing import publish, unpublish
+from dtool_s3.publication.signing import MAX_EXPIRY_SECONDS
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
 from dtool_s3.store.memory_store import MemoryStore

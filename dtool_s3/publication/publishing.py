@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from dtool_s3.concurrency import map_bounded, see_through
-from dtool_s3.contents import Contents, read_contents
 from dtool_s3.errors import (
     AccessDenied,
     ContentDiffers,
@@ -24,7 +23,8 @@ from dtool_s3.errors import (
 )
 from dtool_s3.freezing import check_items, read_admin_metadata
 from dtool_s3.layout import DatasetLayout
-from dtool_s3.signing import UrlOf, read_url_of
+from dtool_s3.publication.contents import Contents, read_contents
+from dtool_s3.publication.signing import UrlOf, read_url_of
 from dtool_s3.store.protocol import UrlStore
 
 #: More of an item is not read to see that it answers.

@@ -18,11 +18,7 @@ from dtool_s3.errors import (
     StoreFull,
     UnsafePath,
 )
-from dtool_s3.layout import DatasetLayout, decode_handle, item_identifier
-from dtool_s3.store.faults import Fault
-from dtool_s3.store.memory import MemoryServer
-from dtool_s3.store.memory_bucket import MemoryBucket
-from dtool_s3.upload import (
+from dtool_s3.files.upload import (
     CHUNK_BYTES,
     MAX_ITEM_BYTES,
     ExpectedFile,
@@ -31,6 +27,10 @@ from dtool_s3.upload import (
     part_bytes_for,
     upload_file,
 )
+from dtool_s3.layout import DatasetLayout, decode_handle, item_identifier
+from dtool_s3.store.faults import Fault
+from dtool_s3.store.memory import MemoryServer
+from dtool_s3.store.memory_bucket import MemoryBucket
 from tests.support.datasets import UUID, md5
 
 BUCKET = "lab-data"
