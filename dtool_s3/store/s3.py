@@ -13,7 +13,7 @@ from typing import Self, final
 
 from dtool_s3.settings import CredentialsSource, Endpoint, ambient_credentials
 from dtool_s3.store.boto import listing, multipart, publishing, reading, removing, writing
-from dtool_s3.store.boto.connection import Connection
+from dtool_s3.store.boto.connection import READ_TIMEOUT_SECONDS, Connection
 from dtool_s3.store.boto.retry import Retry
 from dtool_s3.store.faults import Request
 from dtool_s3.store.object_loop.loop import ObjectLoop
@@ -39,8 +39,9 @@ class S3Store:
     `credentials` is called at the first request, and again when a request is denied. Retryable failures are
     tried `attempts` times, an attempt of the object loop not counted; `max_concurrency` requests run at a
     time, and twice as many of the object loop, each in a thread. `on_request` is told every request that is
-    sent, repetitions included. `close()` or `async with` ends the threads; without it they end with the
-    object.
+    sent, repetitions included. `read_timeout_seconds` is the longest silence of the server, but for its own
+    long work (large copies, completing uploads). `close()` or `async with` ends the threads; without it they
+    end with the object.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class S3Store:
         max_concurrency: int = 32,
         attempts: int = 5,
         on_request: Callable[[Request], None] | None = None,
+        read_timeout_seconds: int = READ_TIMEOUT_SECONDS,
     ) -> None:
         self._connection = Connection(
             endpoint,
@@ -60,6 +62,7 @@ class S3Store:
             max_concurrency=max_concurrency,
             retry=Retry(attempts),
             on_request=on_request,
+            read_timeout_seconds=read_timeout_seconds,
         )
         self._objects = ObjectLoop(self._connection, max_threads=2 * max_concurrency)
 

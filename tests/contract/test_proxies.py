@@ -67,3 +67,18 @@ async def test_silence_without_end_is_named(store: S3Store, proxy: FaultProxy) -
 
     with pytest.raises(BucketUnreachable, match="key"):
         await store.put("key", b"content")
+
+
+async def test_the_client_itself_gives_up_on_a_silent_server(
+    object_store: ObjectStore, proxy: FaultProxy, bucket_name: str
+) -> None:
+    admin = object_store.identity("admin")
+    keys = Credentials(admin.access_key, Secret(admin.secret_key))
+    proxy.faults.append(Fault(SILENCE, "PUT", "*/key", times=2))  # both clients' first attempts
+
+    async with S3Store(Endpoint(proxy.url), bucket_name, keys, read_timeout_seconds=1) as store:
+        await store.put("key", b"content")
+        written = await store.get("key", max_bytes=100)
+
+    assert written.body == b"content"
+    assert [seen.method for seen in proxy.requests].count("PUT") == 3

@@ -56,10 +56,12 @@ class Connection:
         max_concurrency: int,
         retry: Retry,
         on_request: Callable[[Request], None] | None,
+        read_timeout_seconds: int = READ_TIMEOUT_SECONDS,
     ) -> None:
         self.endpoint = endpoint
         self.bucket = bucket
         self.retry = retry
+        self.read_timeout_seconds = read_timeout_seconds
         self._credentials = credentials
         self._max_concurrency = max_concurrency
         self._on_request = on_request
@@ -86,7 +88,7 @@ class Connection:
         call is repeated once with them. `patient` waits long for the answer.
         """
         self.tell(operation, key)
-        timeout = PATIENT_TIMEOUT_SECONDS if patient else READ_TIMEOUT_SECONDS
+        timeout = PATIENT_TIMEOUT_SECONDS if patient else self.read_timeout_seconds
         return await self._in_thread(self._send, f"{operation} of {self.place(key)}", call, timeout)
 
     def tell(self, operation: str, key: str) -> None:
@@ -107,7 +109,7 @@ class Connection:
 
     def _open(self) -> Target | None:
         clients = self._current()
-        self._client(clients, READ_TIMEOUT_SECONDS)
+        self._client(clients, self.read_timeout_seconds)
         return clients.target
 
     async def prepare(self, operation: str, key: str, call: Call[_T]) -> _T:
@@ -117,7 +119,7 @@ class Connection:
     def prepare_here(self, operation: str, key: str, call: Call[_T]) -> _T:
         """Do what `prepare` does in this thread; the first client costs a third of a second."""
         self._check_process()
-        return self._send(f"{operation} of {self.place(key)}", call, READ_TIMEOUT_SECONDS)
+        return self._send(f"{operation} of {self.place(key)}", call, self.read_timeout_seconds)
 
     async def read(self, key: str, read: Callable[[], bytes]) -> bytes:
         """Read from an answer's body in a thread. Raises StorageError."""

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from dtool_s3.store.boto.target import Target
 
 CONNECT_TIMEOUT = timedelta(seconds=10)
-#: Longest silence of the server; also from the start of a request, body included, to its answer.
-READ_TIMEOUT = timedelta(seconds=60)
 # obstore knows no "none", and 30 s would be the default, bodies included
 _TOTAL_TIMEOUT = timedelta(days=7)
 
@@ -60,8 +58,9 @@ _HEADERS = frozenset(
 class ObjectBucket:
     """Requests to one target; renewed credentials are noticed at every request. Raises `Unanswered`."""
 
-    def __init__(self, target: Target, encryption: Encryption | None) -> None:
+    def __init__(self, target: Target, encryption: Encryption | None, read_timeout_seconds: int) -> None:
         self.target = target
+        self._read_timeout_seconds = read_timeout_seconds
         self._encryption = encryption
         self._lock = threading.Lock()
         self._credentials: Credentials | None = None
@@ -143,7 +142,9 @@ class ObjectBucket:
                 self._stores.clear()
                 self._credentials = credentials
             if name not in self._stores:
-                self._stores[name] = _open_store(name, self.target, credentials, self._encryption)
+                self._stores[name] = _open_store(
+                    name, self.target, credentials, self._encryption, self._read_timeout_seconds
+                )
             return self._stores[name]
 
 
@@ -178,7 +179,11 @@ def _body(found: GetResult, size_bytes: int) -> bytes:
 
 
 def _open_store(
-    bucket: str, target: Target, credentials: Credentials, encryption: Encryption | None
+    bucket: str,
+    target: Target,
+    credentials: Credentials,
+    encryption: Encryption | None,
+    read_timeout_seconds: int,
 ) -> ObstoreBucket:
     """Open a store with every setting said: obstore takes what is left open from AWS_* variables."""
     token = credentials.session_token
@@ -206,7 +211,7 @@ def _open_store(
         return ObstoreBucket(
             bucket,
             config=config,
-            client_options=_client_options(target),
+            client_options=_client_options(target, read_timeout_seconds),
             retry_config={"max_retries": 0},
             credential_provider=lambda: keys,
         )
@@ -223,12 +228,13 @@ def _encryption(encryption: Encryption) -> S3Config:
             return config
 
 
-def _client_options(target: Target) -> ClientConfig:
+def _client_options(target: Target, read_timeout_seconds: int) -> ClientConfig:
+    """Options of the HTTP client; its read timeout counts from the start of a request, body included."""
     options: ClientConfig = {
         "allow_http": target.ca_bundle is None,
         "allow_invalid_certificates": False,
         "connect_timeout": CONNECT_TIMEOUT,
-        "read_timeout": READ_TIMEOUT,
+        "read_timeout": timedelta(seconds=read_timeout_seconds),
         "timeout": _TOTAL_TIMEOUT,
         "user_agent": "dtool-s3",
         # no proxy, as botocore decided: one is named, and everything is excluded from it, because else those

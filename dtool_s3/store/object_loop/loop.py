@@ -196,7 +196,7 @@ class ObjectLoop:
 
         with self._opening:
             if self._bucket is None or self._bucket.target is not target:
-                self._bucket = ObjectBucket(target, self._encryption)
+                self._bucket = ObjectBucket(target, self._encryption, self._connection.read_timeout_seconds)
             return self._bucket
 
     def _attempt(self, bucket: "ObjectBucket", act: Callable[["ObjectBucket"], _T]) -> _T | None:
