@@ -278,6 +278,7 @@ _BY_CODE: dict[str, type[StorageError]] = {
     "Throttling": Throttled,
     "501": NotSupported,
     "NotImplemented": NotSupported,
+    "OperationAborted": BucketUnreachable,
     "RequestTimeout": BucketUnreachable,
     "InternalError": BucketUnreachable,
     "ServiceUnavailable": BucketUnreachable,

@@ -54,6 +54,7 @@ from dtool_s3.errors import (
         ("TooManyRequests", 429, Throttled),
         ("", 429, Throttled),
         ("NotImplemented", 501, NotSupported),
+        ("OperationAborted", 409, BucketUnreachable),
         ("RequestTimeout", 400, BucketUnreachable),
         ("InternalError", 500, BucketUnreachable),
         ("", 502, BucketUnreachable),
