@@ -60,8 +60,9 @@ async def sign_item_write(
 ) -> tuple[str, dict[str, str]]:
     """Return a URL by which exactly one item may be PUT, and the headers that the request must carry.
 
-    The headers are signed, the MD5 of the bytes among them, so a URL that outlives the freezing can only
-    write what is there already. Raises UnsafePath, FrozenDataset, DatasetMissing, SettingsError.
+    The headers are signed, the MD5 of the bytes among them, so a URL that outlives the freezing can write
+    this item with these bytes only: again, or, where it was never written, as an object that the manifest
+    does not name and a verification reports. Raises UnsafePath, FrozenDataset, DatasetMissing, SettingsError.
     """
     check_relpath(relpath)
     check_expiry(expires_seconds)
