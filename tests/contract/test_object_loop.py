@@ -482,8 +482,11 @@ async def test_the_object_loop_rests_where_it_fails(bucket_name: str, keys: Cred
 
 
 async def test_closing_ends_all_threads(front: Front, bucket_name: str, keys: Credentials) -> None:
+    before = set(threading.enumerate())
+
     def ours() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name.startswith("dtool-s3")]
+        new = set(threading.enumerate()) - before
+        return [thread.name for thread in new if thread.name.startswith("dtool-s3")]
 
     store = S3Store(Endpoint(front.url), bucket_name, lambda: keys, max_concurrency=2)
     await asyncio.gather(*(store.put(f"key{number}", b"") for number in range(20)))
