@@ -156,7 +156,7 @@ def test_a_base_uri_with_an_unreachable_server_says_so(desk: Desk) -> None:
     environment = {
         name: "http://127.0.0.1:9" if name.startswith("DTOOL_S3_ENDPOINT_") else value
         for name, value in desk.dtool.environment.items()
-    }
+    } | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
 
     with pytest.raises(BucketUnreachable, match=r"127\.0\.0\.1:9"):
         Dtool(environment).run("ls", desk.base_uri)

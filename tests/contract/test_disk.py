@@ -70,7 +70,7 @@ async def test_upstream_reads_what_was_uploaded(bench: Bench) -> None:
     assert result.moved == result.verification.items == len(ITEMS)
     assert result.verification.is_proven
     assert bench.upstream.run("verify", "--full", bench.uri) == "All good :)"
-    assert bench.layout.uuid in bench.upstream.run("ls", "--verbose", bench.place.base_uri)
+    assert bench.upstream.run("uuid", bench.uri) == bench.layout.uuid
     bench.upstream.run("cp", "--quiet", bench.uri, str(bench.base))
     original, copied = read_tree(bench.source), read_tree(bench.base / "sample")
     assert {n: b for n, b in copied.items() if n.startswith("data/")} == {
@@ -106,10 +106,10 @@ async def test_what_upstream_wrote_is_downloaded(bench: Bench) -> None:
 
 _KILLED = """
 import asyncio, json, os, signal, sys
+from dtool_s3.configuration import read_configuration
 from dtool_s3.disk.download import download_dataset
 from dtool_s3.disk.upload import upload_dataset
 from dtool_s3.layout import DatasetLayout
-from dtool_s3.settings import Credentials, Endpoint, Secret
 from dtool_s3.store.s3 import S3Store
 
 task = json.load(sys.stdin)
@@ -119,8 +119,8 @@ def die_half_way(progress):
         os.kill(os.getpid(), signal.SIGKILL)
 
 async def main():
-    keys = Credentials(task["access_key"], Secret(task["secret_key"]))
-    async with S3Store(Endpoint(task["endpoint"], "us-east-1"), task["bucket"], lambda: keys) as store:
+    known = read_configuration(task["bucket"])
+    async with S3Store(known.endpoint, known.bucket, known.credentials) as store:
         layout = DatasetLayout(task["prefix"], task["uuid"])
         if task["direction"] == "up":
             await upload_dataset(task["uri"], store, task["prefix"], concurrency=2, on_progress=die_half_way)
@@ -133,15 +133,10 @@ asyncio.run(main())
 
 async def kill_half_way(bench: Bench, direction: str, uri: str) -> None:
     """Copy in a process that is killed when two items are in place."""
-    keys = bench.place.credentials()
-    assert keys is not None
     task = {
         "direction": direction,
         "uri": uri,
         "items": 2,
-        "endpoint": bench.place.endpoint.url,
-        "access_key": keys.access_key_id,
-        "secret_key": keys.secret_access_key.reveal(),
         "bucket": bench.place.bucket,
         "prefix": bench.place.prefix,
         "uuid": bench.layout.uuid,
@@ -149,6 +144,7 @@ async def kill_half_way(bench: Bench, direction: str, uri: str) -> None:
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", _KILLED],
+        env=dict(bench.place.environment),
         input=json.dumps(task),
         text=True,
         capture_output=True,

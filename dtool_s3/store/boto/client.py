@@ -118,7 +118,9 @@ def build_client(
         except exceptions.ProfileNotFound as error:
             raise SettingsError(f"the AWS configuration cannot be used: {error}") from error
         except _CREDENTIAL_FAILURES as error:
-            raise translate(error, f"reading the credentials for {_host(endpoint)}", endpoint) from error
+            raise translate(
+                error, f"reading the credentials for {_host(endpoint, error)}", endpoint
+            ) from error
         except exceptions.BotoCoreError as error:
             name = type(error).__name__
             raise SettingsError(f"the AWS configuration cannot be used ({name})") from error
@@ -169,7 +171,7 @@ def translate(error: Exception, what: str, endpoint: Endpoint) -> StorageError:
     if isinstance(error, _DIGEST_FAILURES):
         return BadDigest(f"{what}: the bytes changed on the way ({name})", code=name)
     if isinstance(error, _BROKEN_ANSWERS):
-        return BucketUnreachable(f"{what}: no answer from {_host(endpoint)} ({name})", code=name)
+        return BucketUnreachable(f"{what}: no answer from {_host(endpoint, error)} ({name})", code=name)
     return RequestRefused(f"{what}: the request is not valid ({name})", code=name)
 
 
@@ -191,9 +193,10 @@ def _clock_offset(date_header: str) -> str:
     return f", this clock is {offset.total_seconds():+.0f} s from the server's"
 
 
-def _host(endpoint: Endpoint) -> str:
-    """Host and port only: a URL may carry a user and password."""
-    if endpoint.url is None:
+def _host(endpoint: Endpoint, error: Exception) -> str:
+    """Host and port only: a URL may carry a user and password. The AWS chain's own URL is in the error."""
+    url = endpoint.url or getattr(error, "kwargs", {}).get("endpoint_url")
+    if not url:
         return f"AWS S3 ({endpoint.region})" if endpoint.region else "AWS S3"
-    parts = urlsplit(endpoint.url)
+    parts = urlsplit(url)
     return parts.hostname or "the endpoint" if parts.port is None else f"{parts.hostname}:{parts.port}"

@@ -241,17 +241,26 @@ def test_a_clock_that_is_wrong_is_told_by_how_much() -> None:
     [
         (Endpoint("https://user:pa55word@s3.example.org:9000/x?y=z"), "s3.example.org:9000 "),
         (Endpoint("https://s3.example.org"), "s3.example.org "),
-        (Endpoint(), "AWS S3 "),
-        (Endpoint(region="eu-central-1"), r"AWS S3 \(eu-central-1\)"),
+        (Endpoint(), "s3.lab.example:9000 "),
+        (Endpoint(region="eu-central-1"), "s3.lab.example:9000 "),
     ],
 )
 def test_an_endpoint_that_does_not_answer_is_named_without_its_password(
     endpoint: Endpoint, host: str
 ) -> None:
-    error = translate(exceptions.EndpointConnectionError(endpoint_url="x"), "put", endpoint)
+    tried = exceptions.EndpointConnectionError(endpoint_url="https://me:pa55word@s3.lab.example:9000/lab/key")
 
     with pytest.raises(BucketUnreachable, match=f"no answer from {host}"):
-        raise error
+        raise translate(tried, "put", endpoint)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [(Endpoint(), "AWS S3 "), (Endpoint(region="eu-central-1"), r"AWS S3 \(eu-central-1\)")],
+)
+def test_an_answer_that_breaks_off_is_named_by_what_is_known(endpoint: Endpoint, host: str) -> None:
+    with pytest.raises(BucketUnreachable, match=f"no answer from {host}"):
+        raise translate(ConnectionResetError(), "put", endpoint)
 
 
 def test_no_client_is_loaded_before_the_first_request() -> None:
