@@ -89,4 +89,5 @@ def _print_table(output: Output, entries: Iterable[CatalogEntry]) -> None:
         table.add_row(
             Text(entry.state.value, _STYLES[entry.state]), *(Text(printable(cell)) for cell in cells)
         )
+    output.before_printing()
     Console(file=output.stdout).print(table)

@@ -2,6 +2,7 @@
 
 from dtool_s3 import api
 from dtool_s3.console.exit_code import ExitCode
+from dtool_s3.console.output import format_count
 from dtool_s3.console.session import Session
 from dtool_s3.console.verification import describe, verification_document
 
@@ -30,5 +31,7 @@ async def remove(session: Session) -> ExitCode:
         configure=session.configure,
         on_progress=session.on_progress,
     )
-    session.output.result({"uri": uri, "removed_keys": removed}, [f"{uri}: {removed} keys removed"])
+    session.output.result(
+        {"uri": uri, "removed_keys": removed}, [f"{uri}: {format_count(removed, 'key')} removed"]
+    )
     return ExitCode.DONE

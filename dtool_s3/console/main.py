@@ -90,8 +90,8 @@ async def _perform(arguments: Namespace, configure: "Configure", output: "Output
         task.cancel()
 
     loop = asyncio.get_running_loop()
-    with showing_progress(output) as on_progress:
-        task = loop.create_task(perform(Session(arguments, configure, output, on_progress)))
+    with showing_progress(output) as (on_progress, printing):
+        task = loop.create_task(perform(Session(arguments, configure, printing, on_progress)))
         with suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(signal.SIGTERM, end)
         try:

@@ -5,7 +5,7 @@ Neither secrets nor control characters of remote names reach a terminal.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -39,19 +39,32 @@ def format_size(size_bytes: int) -> str:
     return f"{size:.1f} {unit}"
 
 
+def format_count(count: int, noun: str) -> str:
+    """Show how many there are of something with a regular plural: `1 key`, `2 keys`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def format_items(items: int, size_bytes: int) -> str:
     """Show a number of items and their size."""
-    return f"{items} item{'' if items == 1 else 's'}, {format_size(size_bytes)}"
+    return f"{format_count(items, 'item')}, {format_size(size_bytes)}"
+
+
+def _nothing() -> None:
+    """Do nothing before a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where results, notes and errors go; `is_json`: documents instead of lines, and no notes."""
+    """Where results, notes and errors go; `is_json`: documents instead of lines, and no notes.
+
+    `before_printing` is called before every line: what is drawn in a terminal goes then.
+    """
 
     stdout: TextIO
     stderr: TextIO
     is_json: bool = False
     is_quiet: bool = False
+    before_printing: Callable[[], None] = _nothing
 
     @property
     def shows_progress(self) -> bool:
@@ -60,6 +73,7 @@ class Output:
 
     def result(self, document: Mapping[str, Any], lines: Iterable[str]) -> None:
         """Print a result: the document as one line of JSON, or the lines."""
+        self.before_printing()
         if self.is_json:
             print(json.dumps(document, ensure_ascii=False), file=self.stdout)
             return
@@ -68,15 +82,18 @@ class Output:
 
     def row(self, cells: Iterable[str]) -> None:
         """Print the cells of one line of a table, with tabs between them, for the programs of a pipe."""
+        self.before_printing()
         print("\t".join(map(printable, cells)), file=self.stdout)
 
     def note(self, text: str) -> None:
         """Tell people something beside the result."""
         if not self.is_quiet and not self.is_json:
+            self.before_printing()
             print(redact(text), file=self.stderr)
 
     def error(self, error: BaseException) -> None:
         """Print one line about a failure and what to do next."""
+        self.before_printing()
         reason = type(error).__name__  # not the API's `reason`, in which several errors share one
         message, next_step = redact(str(error)) or "no further information", hint(error)
         if self.is_json:

@@ -2,6 +2,7 @@
 
 from dtool_s3 import api
 from dtool_s3.console.exit_code import ExitCode
+from dtool_s3.console.output import format_count
 from dtool_s3.console.session import Session
 
 
@@ -19,5 +20,6 @@ async def abort_uploads(session: Session) -> ExitCode:
     """Abort unfinished uploads."""
     uri = session.arguments.uri
     aborted = await api.abort_uploads(uri, configure=session.configure)
-    session.output.result({"uri": uri, "aborted": aborted}, [f"{uri}: {aborted} unfinished uploads aborted"])
+    said = f"{uri}: {format_count(aborted, 'unfinished upload')} aborted"
+    session.output.result({"uri": uri, "aborted": aborted}, [said])
     return ExitCode.DONE
