@@ -4,7 +4,7 @@ from dtool_s3 import api
 from dtool_s3.console.exit_code import ExitCode
 from dtool_s3.console.output import format_count
 from dtool_s3.console.session import Session
-from dtool_s3.console.verification import describe, verification_document
+from dtool_s3.console.verification import describe, note_unproven, verification_document
 
 
 async def freeze(session: Session) -> ExitCode:
@@ -17,7 +17,8 @@ async def freeze(session: Session) -> ExitCode:
         on_progress=session.on_progress,
     )
     session.output.note(f"{frozen.admin.name}: {describe(frozen.verification)}")
-    document = {"uri": uri, "name": frozen.admin.name, **verification_document(frozen.verification)}
+    note_unproven(session.output, frozen.verification, uri)
+    document = {"uri": uri, "name": frozen.admin.name, **verification_document(frozen.verification, uri)}
     session.output.result(document, [uri])
     return ExitCode.DONE
 

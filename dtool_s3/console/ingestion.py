@@ -5,7 +5,7 @@ from uuid import uuid4
 from dtool_s3 import api
 from dtool_s3.console.exit_code import ExitCode
 from dtool_s3.console.session import Session
-from dtool_s3.console.verification import describe, verification_document
+from dtool_s3.console.verification import describe, note_unproven, verification_document
 
 
 async def ingest(session: Session) -> ExitCode:
@@ -27,6 +27,7 @@ async def ingest(session: Session) -> ExitCode:
     )
     verification = made.result.verification
     session.output.note(describe(verification))
-    document = {"uri": made.uri, "name": arguments.name, **verification_document(verification)}
+    note_unproven(session.output, verification, made.uri)
+    document = {"uri": made.uri, "name": arguments.name, **verification_document(verification, made.uri)}
     session.output.result(document, [made.uri])
     return ExitCode.DONE

@@ -3,7 +3,12 @@
 from dtool_s3 import api
 from dtool_s3.console.exit_code import ExitCode
 from dtool_s3.console.session import Session
-from dtool_s3.console.verification import describe, list_differences, verification_document
+from dtool_s3.console.verification import (
+    describe,
+    list_differences,
+    note_unproven,
+    verification_document,
+)
 from dtool_s3.transfer.verify import VerifyMethod
 
 
@@ -19,11 +24,12 @@ async def copy(session: Session) -> ExitCode:
     )
     verification = copied.result.verification
     session.output.note(f"{describe(verification)}; {copied.result.moved} moved by this run")
+    note_unproven(session.output, verification, copied.uri)
     document = {
         "uri": copied.uri,
         "name": copied.result.admin.name,
         "moved": copied.result.moved,
-        **verification_document(verification),
+        **verification_document(verification, copied.uri),
     }
     session.output.result(document, [copied.uri])
     return ExitCode.DONE
@@ -40,8 +46,9 @@ async def verify(session: Session) -> ExitCode:
         **session.concurrency,
     )
     found = verified.verification
-    document = {"uri": uri, "is_complete": found.is_complete, **verification_document(found)}
+    document = {"uri": uri, "is_complete": found.is_complete, **verification_document(found, uri)}
     state = "complete" if found.is_complete else "NOT what its manifest says"
     lines = [*list_differences(found), f"{uri}: {state}: {describe(found)}"]
     session.output.result(document, lines)
+    note_unproven(session.output, found, uri)
     return ExitCode.DONE if found.is_complete else ExitCode.DIFFERS

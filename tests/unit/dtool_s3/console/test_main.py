@@ -93,6 +93,33 @@ def test_only_reading_finds_bytes_that_changed_in_place(run: Run, write: Write) 
     assert read.document["mismatches"][0]["relpath"] == "a.txt"
 
 
+@pytest.mark.parametrize("command", [("verify", URI), ("cp", URI, "s3://source")], ids=["verify", "cp"])
+def test_what_a_listing_cannot_prove_is_told_with_the_command_that_proves_it(
+    run: Run, write: Write, buckets: TwoBuckets, command: tuple[str, ...]
+) -> None:
+    write(DatasetFixture(stored={"a.txt": b"ALPHA"}))
+
+    told, document = run(*command), run("--json", *command).document
+
+    assert told.code == 0
+    assert "(2 by ETag, 1 unproven)" in told.out + told.err
+    proof = f"`dtool-s3 verify --method content {URI}`"
+    assert f"note: 1 item has the right size and no evidence of bytes by listing: {proof}" in told.err
+    assert proof in document["hint"]
+    assert (document["evidence"]["etagMD5"], document["unproven"]) == (2, 1)
+    assert run("--quiet", *command).err == ""
+
+
+def test_where_every_byte_was_read_there_is_nothing_to_hint_at(run: Run, write: Write) -> None:
+    write(DatasetFixture())
+
+    told = run("verify", "--method", "content", URI)
+    document = run("--json", "verify", "--method", "content", URI).document
+
+    assert "(3 read)" in told.out
+    assert (told.err, document["hint"]) == ("", "")
+
+
 def test_datasets_are_listed_one_a_line_for_pipes(run: Run, write: Write) -> None:
     write(DatasetFixture(name="wheat", prefix="u/bob/"))
 
@@ -187,6 +214,12 @@ def test_a_removal_asks_at_a_terminal(
 
     assert f"Remove {URI}" in asked.getvalue()
     assert bool(buckets.list_keys("source")) == is_left
+
+
+def test_one_key_is_not_keys(run: Run, buckets: TwoBuckets) -> None:
+    buckets.server.write("source", f"dtool-{UUID}", b"gone/")
+
+    assert run("rm", "--yes", URI).out == f"{URI}: 1 key removed\n"
 
 
 def test_a_removal_is_told_and_cannot_be_repeated(run: Run, write: Write, buckets: TwoBuckets) -> None:

@@ -1,4 +1,4 @@
-"""What a user sees at a terminal: a real pseudo-terminal, whose screen is worked out from what was written."""
+"""What a user sees at a terminal: a real pseudo-terminal, whose screen follows from what was written."""
 
 import os
 import re
