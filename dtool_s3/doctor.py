@@ -34,6 +34,10 @@ from dtool_s3.uri import BaseURI, parse_uri
 
 #: No UUID: no listing of datasets takes it for a registration key.
 REGISTRATION_PROBE_KEY = f"{REGISTRATION_KEY_PREFIX}selftest"
+_MD5_PROVES = (
+    "An ETag equal to the manifest's MD5 proves an item's bytes; other items, such as those uploaded in parts, "
+    "are unproven until they are read"
+)
 #: S3 refuses requests whose clock is 15 minutes off.
 CLOCK_TOLERANCE_SECONDS = 120
 _PRESIGNED_SECONDS = 60
@@ -185,12 +189,12 @@ def _clock(result: SelfTestResult) -> Finding:
 
 def _etags(result: SelfTestResult) -> Finding:
     if result.has_md5_etags:
-        return Finding("ETags", Status.OK, "the MD5 of what was written in one piece: a listing proves bytes")
+        return Finding("ETags", Status.OK, "the MD5 of what was written in one piece. " + _MD5_PROVES)
     return Finding(
         "ETags",
         Status.WARN,
         "no MD5s (encryption with KMS, or the server's own kind)",
-        "a listing proves sizes only: use `dtool-s3 verify --method content` for bytes",
+        "a listing proves no bytes, only sizes: use `dtool-s3 verify --method content` for bytes",
     )
 
 

@@ -152,6 +152,14 @@ async def test_a_clock_that_is_off_is_told() -> None:
     assert "+300 s" in finding.message or "+301 s" in finding.message
 
 
+async def test_md5_etags_are_said_to_prove_no_more_than_they_do(patient: Patient) -> None:
+    message = (await patient.examine())["ETags"].message
+
+    assert "equal to the manifest's MD5 proves" in message
+    assert "unproven until they are read" in message
+    assert "a listing proves bytes" not in message
+
+
 async def test_an_unsafe_prefix_is_named_with_nothing_written_there(patient: Patient) -> None:
     patient.prefix = "u/../bob/"
 
