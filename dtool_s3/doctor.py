@@ -35,8 +35,8 @@ from dtool_s3.uri import BaseURI, parse_uri
 #: No UUID: no listing of datasets takes it for a registration key.
 REGISTRATION_PROBE_KEY = f"{REGISTRATION_KEY_PREFIX}selftest"
 _MD5_PROVES = (
-    "An ETag equal to the manifest's MD5 proves an item's bytes; other items, such as those uploaded in parts, "
-    "are unproven until they are read"
+    "An ETag equal to the manifest's MD5 proves an item's bytes; other items, such as those uploaded in "
+    "parts, are unproven until they are read"
 )
 #: S3 refuses requests whose clock is 15 minutes off.
 CLOCK_TOLERANCE_SECONDS = 120

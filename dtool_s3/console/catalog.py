@@ -1,12 +1,12 @@
 """`dtool-s3 ls`: a table at a terminal, tab-separated lines for pipes, one JSON document a dataset."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from dtool_s3 import api
 from dtool_s3.catalog import CatalogEntry, EntryState
 from dtool_s3.console.exit_code import ExitCode
-from dtool_s3.console.output import Output, printable
+from dtool_s3.console.output import Output
 from dtool_s3.console.session import Session
 from dtool_s3.uri import parse_uri
 
@@ -36,6 +36,8 @@ async def show(session: Session) -> ExitCode:
     else:
         for entry in entries:
             output.row(_cells(bucket, entry))
+    if not catalog.entries:
+        output.note(f"no datasets are registered in s3://{bucket}")
     for prefix in catalog.unlisted:
         output.note(f"under {prefix!r} the keys may not be listed: unregistered datasets there are not shown")
     return ExitCode.DONE
@@ -75,19 +77,22 @@ def _document(bucket: str, entry: CatalogEntry) -> dict[str, Any]:
     }
 
 
-def _print_table(output: Output, entries: Iterable[CatalogEntry]) -> None:
+def _print_table(output: Output, entries: Sequence[CatalogEntry]) -> None:
     from rich.console import Console  # noqa: PLC0415 - 60 ms, at a terminal only
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("state", "name", "uuid", "creator", "prefix", "detail"):
-        table.add_column(heading, no_wrap=heading == "uuid", overflow="fold")
-    for entry in entries:
-        cells = (entry.name, entry.uuid, entry.creator_username, entry.prefix, _detail(entry))
-        # Text, because brackets in names are no markup
-        table.add_row(
-            Text(entry.state.value, _STYLES[entry.state]), *(Text(printable(cell)) for cell in cells)
-        )
+    from dtool_s3.console.table import Row, lay_out  # noqa: PLC0415
+
+    if not entries:
+        return
+    rows = [
+        Row((e.state.value, e.name, e.uuid, e.creator_username, e.prefix), detail=_detail(e)) for e in entries
+    ]
     output.before_printing()
-    Console(file=output.stdout).print(table)
+    console = Console(file=output.stdout)
+    for line in lay_out(rows, console.width):
+        state = line.partition(" ")[0]
+        shown = Text(line)  # brackets in names are no markup
+        if state in _STYLES:
+            shown.stylize(_STYLES[EntryState(state)], 0, len(state))
+        console.print(shown, soft_wrap=True)

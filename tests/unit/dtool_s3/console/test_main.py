@@ -152,6 +152,14 @@ def test_an_unregistered_dataset_is_found_under_a_prefix_that_is_named(
     assert run("ls", "--prefix", "u/bob", "s3://source").out.startswith("unregistered")
 
 
+def test_a_bucket_without_datasets_says_so_beside_the_result(run: Run) -> None:
+    told = run("ls", "s3://source")
+
+    assert (told.code, told.out) == (0, "")
+    assert told.err == "no datasets are registered in s3://source\n"
+    assert run("--json", "ls", "s3://source").err == ""
+
+
 def test_a_listing_for_programs_is_one_document_a_dataset(run: Run, write: Write) -> None:
     write(DatasetFixture())
 

@@ -111,3 +111,44 @@ def test_the_bar_is_drawn_while_a_copy_runs(pty: Pty, write: Write) -> None:
 
     assert "━" in written
     assert "3/3 items" in written
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+def test_no_width_cuts_state_name_or_uuid(pty: Pty, write: Write, buckets: TwoBuckets, columns: int) -> None:
+    layout = write(DatasetFixture(name="wheat-2026", prefix="u/olssont/"))
+    buckets.server.write("source", layout.admin_metadata_key, b"{")
+    other = "2d21877d-d5ba-4b5a-8c6e-1e6a1f2d8b22"
+    write(DatasetFixture(uuid=other, name="barley-2026"))
+
+    shown = pty.run("ls", "s3://source", columns=columns)
+
+    words = [line.split() for line in shown]
+    for whole in (UUID, other, "unreadable", "frozen", "barley-2026"):
+        assert any(whole in line for line in words)
+    assert all(len(line) <= columns for line in shown)
+    assert not any(word.startswith("u/olssont") and word != "u/olssont/" for line in words for word in line)
+
+
+def test_creator_and_prefix_go_where_there_is_no_room_for_them(pty: Pty, write: Write) -> None:
+    write(DatasetFixture(name="wheat", prefix="u/bob/"))
+
+    assert pty.run("ls", "s3://source", columns=80)[0].split() == [
+        "state",
+        "name",
+        "uuid",
+        "creator",
+        "prefix",
+    ]
+    assert pty.run("ls", "s3://source", columns=60)[0].split() == ["state", "name", "uuid", "prefix"]
+    assert pty.run("ls", "s3://source", columns=52)[0].split() == ["state", "name", "uuid"]
+    assert pty.run("ls", "s3://source", columns=40)[:2] == ["frozen  wheat", f"  {UUID}"]
+
+
+def test_a_detail_has_an_indented_line_under_its_row(pty: Pty, buckets: TwoBuckets) -> None:
+    buckets.server.write("source", f"dtool-{UUID}", b"gone/")
+
+    shown = pty.run("ls", "s3://source")
+
+    assert shown[1].startswith("dangling")
+    assert shown[2].startswith("  a registration key without a dataset: `dtool-s3 rm`")
+    assert shown[3] == "  prefixes asked for"
