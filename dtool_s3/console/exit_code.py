@@ -1,4 +1,4 @@
-"""What the exit code of `dtool-s3` says: owns the codes, which error leads to which, and what to do next."""
+"""What the exit code of `dtool-s3` says: owns the codes, and which error leads to which."""
 
 from enum import IntEnum
 
@@ -68,26 +68,6 @@ _BY_CLASS: tuple[tuple[ExitCode, tuple[type[Exception], ...]], ...] = (
     ),
 )
 
-_HINTS: tuple[tuple[type[Exception], str], ...] = (
-    (errors.CredentialsRejected, "check the keys of this bucket; `dtool-s3 doctor` tells which are used"),
-    (errors.AccessDenied, "the keys are known but may not do this: ask whoever owns the bucket's policy"),
-    (errors.ClockSkewed, "set this machine's clock"),
-    (errors.BucketNotFound, "check the bucket's name and its endpoint; `dtool-s3 doctor` tells what is used"),
-    (errors.StoreFull, "free space or raise the quota, then call this again: what arrived is not lost"),
-    (errors.ItemArchived, "restore the object from its archive first"),
-    (errors.SettingsError, "see the configuration section of the library's documentation"),
-    (errors.InvalidURI, "a dataset is s3://BUCKET/UUID, a bucket is s3://BUCKET"),
-    (errors.SourceNotFrozen, "freeze the dataset first"),
-    (errors.SourceNotFound, "`dtool-s3 ls` shows what the bucket registers"),
-    (errors.DatasetMissing, "`dtool-s3 ls` shows what the bucket registers"),
-    (errors.UUIDTaken, "remove the dataset there first, or use it where it is"),
-    (errors.ContentDiffers, "look at what is there; `dtool-s3 freeze --remove-extra` removes foreign keys"),
-    (errors.WrittenWhileFreezing, "see that nobody else writes, then call this again"),
-    (errors.FrozenDataset, "a frozen dataset does not change: make a new one, or remove this one"),
-    (errors.SourceDamaged, "`dtool-s3 verify --method content` reads every byte of a dataset"),
-    (errors.ItemMissing, "`dtool-s3 verify` names what is missing"),
-)
-
 
 def exit_code(error: BaseException) -> ExitCode:
     """Return the exit code for an error of the library or of the operating system."""
@@ -97,13 +77,3 @@ def exit_code(error: BaseException) -> ExitCode:
         if isinstance(error, classes):
             return code
     return ExitCode.FAILED
-
-
-def hint(error: BaseException) -> str:
-    """Return what to do next, or `""`."""
-    for kind, text in _HINTS:
-        if isinstance(error, kind):
-            return text
-    if exit_code(error) is ExitCode.TEMPORARY:
-        return "try the same again: it goes on where it was"
-    return ""

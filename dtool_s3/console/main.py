@@ -44,6 +44,7 @@ def _run(arguments: Namespace, configure: "Configure | None") -> ExitCode:
     import asyncio  # noqa: PLC0415 - see the module's docstring
 
     from dtool_s3.configuration import close_stores, read_configuration  # noqa: PLC0415
+    from dtool_s3.console.hints import Asked, hint  # noqa: PLC0415
     from dtool_s3.console.output import Output  # noqa: PLC0415
 
     output = Output(sys.stdout, sys.stderr, is_json=arguments.json, is_quiet=arguments.quiet)
@@ -54,20 +55,31 @@ def _run(arguments: Namespace, configure: "Configure | None") -> ExitCode:
     try:
         code = asyncio.run(_perform(arguments, configure, output))
     except KeyboardInterrupt:
-        output.note("dtool-s3: interrupted")
+        output.note(f"dtool-s3: interrupted{_how_to_go_on(arguments)}")
         return ExitCode.INTERRUPTED
     except _Terminated:
-        output.note("dtool-s3: ended by SIGTERM")
+        output.note(f"dtool-s3: ended by SIGTERM{_how_to_go_on(arguments)}")
         return ExitCode.TERMINATED
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the entry point: every failure becomes one line and a code
         if arguments.traceback:
             traceback.print_exc()
-        output.error(error)
+        asked = Asked(arguments.command, getattr(arguments, "source_uri", ""))
+        output.error(error, hint(error, asked))
         code = exit_code(error)
     close_stores()
     return code
+
+
+def _how_to_go_on(arguments: Namespace) -> str:
+    """Say how an interrupted command goes on, where it can; `ingest` needs the UUID that it took."""
+    match arguments.command:
+        case "cp" | "rm":
+            return ": call the same again, it goes on where it was"
+        case "ingest" if arguments.uuid is not None:
+            return f": call the same again with --uuid {arguments.uuid}, it goes on where it was"
+    return ""
 
 
 class _Terminated(BaseException):

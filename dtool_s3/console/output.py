@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from dtool_s3.console.exit_code import exit_code, hint
+from dtool_s3.console.exit_code import exit_code
 from dtool_s3.errors import DtoolS3Error
 
 _SIGNED_QUERY = re.compile(r"\?[^\s'\"]*(?:Signature|X-Amz-|AWSAccessKeyId)[^\s'\"]*", re.IGNORECASE)
@@ -91,11 +91,11 @@ class Output:
             self.before_printing()
             print(redact(text), file=self.stderr)
 
-    def error(self, error: BaseException) -> None:
+    def error(self, error: BaseException, next_step: str = "") -> None:
         """Print one line about a failure and what to do next."""
         self.before_printing()
         reason = type(error).__name__  # not the API's `reason`, in which several errors share one
-        message, next_step = redact(str(error)) or "no further information", hint(error)
+        message = redact(str(error)) or "no further information"
         if self.is_json:
             document = {
                 "reason": reason,

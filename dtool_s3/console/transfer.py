@@ -1,6 +1,7 @@
 """`dtool-s3 cp` and `dtool-s3 verify`."""
 
 from dtool_s3 import api
+from dtool_s3.console.directory import check_directories
 from dtool_s3.console.exit_code import ExitCode
 from dtool_s3.console.session import Session
 from dtool_s3.console.verification import (
@@ -15,6 +16,7 @@ from dtool_s3.transfer.verify import VerifyMethod
 async def copy(session: Session) -> ExitCode:
     """Copy a dataset; its new URI is the last line."""
     arguments = session.arguments
+    check_directories(arguments.source_uri, arguments.base_uri)
     copied = await api.copy(
         arguments.source_uri,
         arguments.base_uri,

@@ -19,9 +19,9 @@ from dtool_s3.errors import (
     ItemArchived,
     ItemMissing,
     NotFound,
-    NotSupported,
     PreconditionFailed,
     RequestRefused,
+    SourceNotFrozen,
     StorageError,
 )
 from dtool_s3.layout import DatasetLayout
@@ -110,15 +110,15 @@ async def verify_dataset(
 ) -> VerifiedDataset:
     """Verify a frozen dataset: by listing in ⌈N/1000⌉ requests and two, or by reading all of it besides.
 
-    Damage is in the result; `require_complete` turns it into an error. Raises DatasetMissing, NotSupported
-    for a proto dataset or an unknown hash function, InvalidManifest, StorageError where the store does not
-    answer.
+    Damage is in the result; `require_complete` turns it into an error. Raises DatasetMissing,
+    SourceNotFrozen, NotSupported for an unknown hash function, InvalidManifest, StorageError where the store
+    does not answer.
     """
     admin = await read_admin_metadata(store, layout)
     if admin is None:
         raise DatasetMissing(f"there is no dataset at {layout.root} in bucket {store.bucket}")
     if not admin.is_frozen:
-        raise NotSupported(f"dataset {layout.uuid} in bucket {store.bucket} is a proto dataset")
+        raise SourceNotFrozen(f"dataset {layout.uuid} in bucket {store.bucket} is a proto dataset")
     manifest, _ = await read_manifest(store, layout)
     found = await verify_manifest(
         store, layout, manifest, method=method, concurrency=concurrency, on_progress=on_progress

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from dtool_s3 import errors
-from dtool_s3.console.exit_code import ExitCode, exit_code, hint
+from dtool_s3.console.exit_code import ExitCode, exit_code
+from dtool_s3.console.hints import hint
 
 
 def _classes(root: type[errors.DtoolS3Error]) -> Iterator[type[errors.DtoolS3Error]]:

@@ -22,6 +22,7 @@ from dtool_s3.errors import (
     NotFound,
     NotSupported,
     PreconditionFailed,
+    SourceNotFrozen,
     StorageError,
     Throttled,
 )
@@ -166,7 +167,7 @@ async def test_a_frozen_dataset_without_manifest_is_named() -> None:
 async def test_verifying_a_proto_dataset_is_refused() -> None:
     server, layout = await _written(DatasetFixture(is_frozen=False))
 
-    with pytest.raises(NotSupported, match="proto dataset"):
+    with pytest.raises(SourceNotFrozen, match="proto dataset"):
         await verify_dataset(server.store(BUCKET), layout)
 
 
