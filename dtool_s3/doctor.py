@@ -1,36 +1,40 @@
 """Tries everything that datasets need of a bucket and says what to do; owns the questions and their order.
 
 Writes two small objects and removes them: the self-test's under the configured prefix, and one whose key
-starts like a registration key. Shows where each setting came from, and no secret.
+starts like a registration key.
 """
 
+import asyncio
+import os
 import secrets
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata
-from urllib.parse import urlsplit
 
 from dtool_s3.configuration import Configuration, Configure, check_installation, open_store
 from dtool_s3.errors import (
     AccessDenied,
-    BucketNotFound,
-    BucketUnreachable,
-    ClockSkewed,
-    CredentialsRejected,
     DtoolS3Error,
     InvalidURI,
+    NotFound,
     NotSupported,
-    RequestRefused,
     SettingsError,
     StorageError,
 )
+from dtool_s3.finding import Finding, Status, failed
 from dtool_s3.layout import REGISTRATION_KEY_PREFIX
 from dtool_s3.selftest import PROBE_NAME, SelfTestResult, check_store
 from dtool_s3.settings import ConditionalWrites, ambient_credentials
+from dtool_s3.settings_findings import (
+    VARIABLE_PREFIX,
+    check_cache_directory,
+    describe_chain,
+    describe_settings,
+    find_unknown_variables,
+)
 from dtool_s3.store.protocol import IF_ABSENT, Store, UrlStore
 from dtool_s3.uri import BaseURI, parse_uri
+from dtool_s3.variable import Variables
 
 #: No UUID: no listing of datasets takes it for a registration key.
 REGISTRATION_PROBE_KEY = f"{REGISTRATION_KEY_PREFIX}selftest"
@@ -43,42 +47,35 @@ CLOCK_TOLERANCE_SECONDS = 120
 _PRESIGNED_SECONDS = 60
 
 
-class Status(StrEnum):
-    """How a question was answered."""
+async def examine(
+    base_uri: str, *, configure: Configure, config_path: str | os.PathLike[str] | None = None
+) -> list[Finding]:
+    """Ask everything that can still be asked; never raises for what it finds. Raises InvalidURI.
 
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One question and its answer; `advice` says what to do, `error` is what was raised."""
-
-    name: str
-    status: Status
-    message: str
-    advice: str = ""
-    error: DtoolS3Error | None = None
-
-
-async def examine(base_uri: str, *, configure: Configure) -> list[Finding]:
-    """Ask everything that can still be asked; never raises for what it finds. Raises InvalidURI."""
+    `config_path`: the JSON file whose variables are looked at beside the environment's; None: dtool's own.
+    """
     uri = parse_uri(base_uri)
     if not isinstance(uri, BaseURI):
         raise InvalidURI(f"{base_uri!r} names a dataset where a bucket is meant: s3://{uri.bucket}")
     findings = [_installation()]
+    with suppress(SettingsError):  # a file that cannot be read is a finding of the configuration
+        findings += find_unknown_variables(Variables(config_path).names(VARIABLE_PREFIX), uri.bucket)
     try:
         configuration = configure(uri.bucket)
     except SettingsError as error:
-        return [*findings, _failed("configuration", error)]
-    findings += _settings(configuration)
+        return [*findings, failed("configuration", error)]
+    findings += describe_settings(configuration)
+    if configuration.store is None and configuration.credentials is ambient_credentials:
+        findings.append(await asyncio.to_thread(describe_chain, configuration.endpoint))
+    findings.append(await asyncio.to_thread(check_cache_directory, configuration.cache_directory))
     store = open_store(configuration)
     reached = await _ask("bucket", _reach(store))
     findings.append(reached)
     if reached.status is Status.FAIL:
         return findings
     writing = await _writing(store, configuration)
+    if isinstance(writing[0].error, AccessDenied):
+        writing.append(await _ask("reading", _read(store, configuration)))
     findings += [*writing, await _ask("registration keys", _register(store))]
     if writing[0].status is not Status.FAIL:
         findings.append(await _ask("signed URLs", _sign(store, configuration), failure=Status.WARN))
@@ -89,23 +86,7 @@ async def _ask(name: str, answer: Awaitable[Finding], *, failure: Status = Statu
     try:
         return await answer
     except DtoolS3Error as error:
-        return _failed(name, error, failure)
-
-
-def _failed(name: str, error: DtoolS3Error, status: Status = Status.FAIL) -> Finding:
-    return Finding(name, status, f"{error.reason}: {error}", _ADVICE.get(type(error), ""), error)
-
-
-_CHECK_ENDPOINT = "check DTOOL_S3_ENDPOINT_<bucket>, or endpoint_url in ~/.aws/config"
-_ADVICE: dict[type[DtoolS3Error], str] = {
-    AccessDenied: "give these keys the rights that datasets need: `Prefixes and access` in the documentation",
-    BucketNotFound: "check the bucket's name and DTOOL_S3_ENDPOINT_<bucket>",
-    BucketUnreachable: _CHECK_ENDPOINT,
-    RequestRefused: _CHECK_ENDPOINT,
-    ClockSkewed: "set this machine's clock",
-    CredentialsRejected: "check the keys, and whether they belong to this endpoint",
-    SettingsError: "correct the variable that is named",
-}
+        return failed(name, error, failure)
 
 
 def _installation() -> Finding:
@@ -120,36 +101,20 @@ def _installation() -> Finding:
     return Finding("installation", Status.OK, ", ".join(versions))
 
 
-def _settings(configuration: Configuration) -> list[Finding]:
-    """Show what was resolved, without secrets, and where each variable was found."""
-    endpoint, url = configuration.endpoint, configuration.endpoint.url
-    host = urlsplit(url).netloc.rpartition("@")[2] if url else "as the AWS configuration says"
-    if configuration.credentials is ambient_credentials:
-        keys = f"profile {endpoint.profile}" if endpoint.profile else "the AWS chain"
-    else:
-        keys = "given"
-    encryption = endpoint.encryption.mode.value if endpoint.encryption else "the bucket's own"
-    message = (
-        f"endpoint {host}, region {endpoint.region or 'default'}, keys: {keys}, prefix "
-        f"{configuration.prefix!r}, addressing {endpoint.addressing.value}, encryption: {encryption}, "
-        f"conditional writes {endpoint.conditional_writes.value}"
-    )
-    origins = [
-        Finding("variable", Status.OK, f"{name} from {origin}")
-        for name, origin in sorted(configuration.origins.items())
-    ]
-    plain = url is not None and url.startswith("http://") and not _is_loopback(url)
-    status, advice = (Status.WARN, "use https:// for anything but tests") if plain else (Status.OK, "")
-    return [Finding("configuration", status, message, advice), *origins]
-
-
-def _is_loopback(url: str) -> bool:
-    return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
-
-
 async def _reach(store: Store) -> Finding:
     result = await check_store(store, prefix=None, conditional_writes=ConditionalWrites.REQUIRED)
     return Finding("bucket", Status.OK, str(result))
+
+
+async def _read(store: Store, configuration: Configuration) -> Finding:
+    """Try to read where writing was denied; a key that is not there may be read."""
+    with suppress(NotFound):
+        await store.get(f"{configuration.prefix}{PROBE_NAME}", max_bytes=1024)
+    return Finding(
+        "reading",
+        Status.OK,
+        "keys that only read are enough for `dtool-s3 ls`, `verify` and `cp` from this bucket",
+    )
 
 
 async def _writing(store: Store, configuration: Configuration) -> list[Finding]:
@@ -160,7 +125,7 @@ async def _writing(store: Store, configuration: Configuration) -> list[Finding]:
             store, prefix=prefix, conditional_writes=configuration.endpoint.conditional_writes
         )
     except DtoolS3Error as error:
-        found = _failed("writing", error)
+        found = failed("writing", error)
         if isinstance(error, NotSupported) and "BestEffort" in str(error):
             name = f"DTOOL_S3_CONDITIONAL_WRITES_{configuration.bucket}"
             found = Finding(

@@ -47,6 +47,11 @@ class Variables:
         self.origins[name] = str(self._path)
         return value
 
+    def names(self, start: str) -> dict[str, str]:
+        """Return the variables whose names begin with `start`, and where each would be taken from."""
+        found = {name: str(self._path) for name in self._file if name.startswith(start)}
+        return found | {name: "environment" for name in os.environ if name.startswith(start)}
+
     def text(self, name: str) -> str | None:
         """Return the value of a variable; None also where it is empty."""
         return (self.find(name) or "").strip() or None

@@ -3,14 +3,16 @@
 from dtool_s3.console.exit_code import ExitCode, exit_code
 from dtool_s3.console.output import redact
 from dtool_s3.console.session import Session
-from dtool_s3.doctor import Finding, Status
 from dtool_s3.doctor import examine as examine_bucket
+from dtool_s3.finding import Finding, Status
 
 
 async def examine(session: Session) -> ExitCode:
     """Show one line a question; the exit code is that of the first failure."""
     base_uri = session.arguments.base_uri
-    findings = await examine_bucket(base_uri, configure=session.configure)
+    findings = await examine_bucket(
+        base_uri, configure=session.configure, config_path=session.arguments.config
+    )
     failures = [finding for finding in findings if finding.status is Status.FAIL]
     document = {
         "base_uri": base_uri,

@@ -1,13 +1,17 @@
 """The doctor asks everything that can still be asked, leaves nothing behind and shows no secret."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
 from dtool_s3.configuration import Configuration
-from dtool_s3.doctor import REGISTRATION_PROBE_KEY, Finding, Status, examine
+from dtool_s3.doctor import REGISTRATION_PROBE_KEY, examine
 from dtool_s3.errors import AccessDenied, BucketNotFound, InvalidURI, SettingsError
+from dtool_s3.finding import Finding, Status
 from dtool_s3.settings import ConditionalWrites, Credentials, Endpoint, Secret
 from dtool_s3.store.memory import MemoryServer
 
@@ -23,6 +27,8 @@ class Patient:
     prefix: str = PREFIX
     endpoint: Endpoint = field(default_factory=lambda: Endpoint("https://s3.example.org"))
 
+    cache_directory: Path = field(default_factory=lambda: Path(gettempdir()))
+
     def configure(self, bucket: str) -> Configuration:
         """Give the configuration."""
         return Configuration(
@@ -30,6 +36,7 @@ class Patient:
             self.endpoint,
             KEYS,
             prefix=self.prefix,
+            cache_directory=self.cache_directory,
             store=self.server.store(bucket),
             origins={"DTOOL_S3_REGION_lab": "environment"},
         )
@@ -56,6 +63,7 @@ async def test_a_healthy_bucket_has_no_failures_and_is_left_as_it_was(patient: P
         "installation",
         "configuration",
         "variable",
+        "cache directory",
         "bucket",
         "writing",
         "clock",
@@ -109,6 +117,7 @@ async def test_rights_that_are_missing_are_named_one_by_one(patient: Patient) ->
 
     assert isinstance(found["writing"].error, AccessDenied)
     assert found["writing"].advice
+    assert "`dtool-s3 ls`, `verify` and `cp` from this bucket" in found["reading"].message
     assert found["registration keys"].status is Status.OK
 
 
@@ -178,3 +187,56 @@ async def test_http_to_another_machine_is_a_warning(patient: Patient) -> None:
 async def test_a_dataset_where_a_bucket_is_meant_is_an_error(patient: Patient) -> None:
     with pytest.raises(InvalidURI):
         await examine("s3://lab/1c10766c-c4a9-4a4f-9b5d-0d5f0e1c7a11", configure=patient.configure)
+
+
+async def test_unknown_variables_are_told_even_where_the_configuration_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "dtool.json"
+    path.write_text(json.dumps({"DTOOL_S3_REGOIN_other": "x", "DTOOL_S3_REGION_other": "eu-central-1"}))
+    monkeypatch.setenv("DTOOL_S3_SECRET_KEY_lab", "hush")
+
+    def configure(bucket: str) -> Configuration:
+        raise SettingsError("something is missing")
+
+    findings = await examine("s3://lab", configure=configure, config_path=path)
+
+    warnings = {f.message.split()[0]: f for f in findings if f.status is Status.WARN}
+    assert set(warnings) == {"DTOOL_S3_SECRET_KEY_lab", "DTOOL_S3_REGOIN_other"}
+    assert warnings["DTOOL_S3_SECRET_KEY_lab"].advice == "is DTOOL_S3_SECRET_ACCESS_KEY_lab meant?"
+    assert warnings["DTOOL_S3_REGOIN_other"].advice == "is DTOOL_S3_REGION_other meant?"
+    assert str(path) in warnings["DTOOL_S3_REGOIN_other"].message
+    assert "hush" not in str(findings)
+
+
+async def test_a_cache_directory_that_cannot_be_made_is_a_warning(patient: Patient, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    patient.cache_directory = tmp_path / "file" / "cache"
+
+    finding = (await patient.examine())["cache directory"]
+
+    assert finding.status is Status.WARN
+    assert str(tmp_path / "file" / "cache") in finding.message
+    assert "DTOOL_CACHE_DIRECTORY" in finding.advice
+
+
+async def test_of_a_key_only_the_beginning_of_its_id_is_shown(patient: Patient) -> None:
+    message = (await patient.examine())["configuration"].message
+
+    assert "access key id alic…" in message
+    assert "alice," not in message
+
+
+async def test_what_the_aws_chain_decides_is_told_where_no_keys_are_given(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example.org")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setattr("dtool_s3.doctor.open_store", lambda _: patient.server.store("lab"))
+
+    findings = await examine("s3://lab", configure=Configuration)
+
+    (message,) = [f.message for f in findings if f.name == "AWS chain"]
+    assert "endpoint https://s3.example.org, profile default, access key id AKIA… (from env)" in message

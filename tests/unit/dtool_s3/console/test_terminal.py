@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -77,7 +77,7 @@ class Pty:
 
 
 @pytest.fixture
-def pty(buckets: TwoBuckets, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pty]:
+def pty(buckets: TwoBuckets, monkeypatch: pytest.MonkeyPatch) -> Pty:
     return Pty(buckets, monkeypatch)
 
 
