@@ -409,7 +409,10 @@ def test_a_dataset_is_published_with_its_url_alone_on_stdout_and_withdrawn(
     assert published.code == 0
     assert published.out.startswith("memory://")
     assert layout.http_manifest_key in buckets.list_keys("source")
-    assert run("unpublish", URI).code == 0
+    withdrawn = run("unpublish", URI)
+    assert withdrawn.code == 0
+    assert "signed URLs that were given out work until they expire" in withdrawn.out
+    assert "until they expire" in run("--json", "unpublish", URI).document["hint"]
     assert layout.http_manifest_key not in buckets.list_keys("source")
 
 
