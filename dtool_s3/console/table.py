@@ -41,7 +41,7 @@ def lay_out(rows: Sequence[Row], width: int) -> list[str]:
             return lines
     lines = []
     for row, cells in zip(rows, shown, strict=True):
-        lines += [f"{cells[0]}{_GAP}{cells[1]}", f"{_GAP}{cells[2]}", *_detail(row, width)]
+        lines += [f"{cells[0]}{_GAP}{cells[1]}".rstrip(), f"{_GAP}{cells[2]}", *_detail(row, width)]
     return lines
 
 
