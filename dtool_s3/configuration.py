@@ -226,5 +226,6 @@ def check_installation() -> None:
         return
     raise SettingsError(
         f"dtool-s3 {found} and dtool-operator are installed together and overwrite each other's files: "
-        "run `pip uninstall dtool-s3` and then `pip install --force-reinstall dtool-operator`"
+        "run `pip uninstall dtool-s3`, then install dtool-operator again from where it came, with "
+        "`pip install --force-reinstall --no-deps`"
     )

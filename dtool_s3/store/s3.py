@@ -73,8 +73,8 @@ class S3Store:
 
     @property
     def endpoint_url(self) -> str:
-        """Endpoint; `""` for AWS."""
-        return self._connection.endpoint.url or ""
+        """Endpoint; `""` for AWS, and before the first request where the AWS configuration says it."""
+        return self._connection.service_url
 
     def close(self) -> None:
         """Wait for requests under way and end the threads. Blocks: from a coroutine use `async with`."""

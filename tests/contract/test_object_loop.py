@@ -546,6 +546,25 @@ def test_a_forked_child_is_served_by_botocore(front: Front, bucket_name: str, id
     assert any(passed.is_of_the_object_loop for passed in front.passed)
 
 
+async def test_a_service_is_the_same_whoever_says_where_it_is(
+    front: Front, bucket_name: str, keys: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"{front.url}/")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.reveal())
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+    async with (
+        opened(Endpoint(), bucket_name) as chain,
+        opened(Endpoint(front.url), bucket_name, keys) as said,
+    ):
+        await chain.check_bucket()
+
+        assert chain.endpoint_url == said.endpoint_url == front.url
+    async with opened(Endpoint("https://s3.eu-central-1.amazonaws.com"), bucket_name, keys) as aws:
+        assert aws.endpoint_url == ""
+
+
 async def test_many_copies_are_seen_at_once_and_what_is_odd_is_left_to_single_ones(
     object_store: ObjectStore, make_bucket: Callable[[], str], keys: Credentials
 ) -> None:

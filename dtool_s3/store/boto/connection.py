@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from dtool_s3.errors import AccessDenied, CredentialsRejected
 from dtool_s3.settings import Credentials, CredentialsSource, Endpoint
@@ -23,6 +24,9 @@ from dtool_s3.store.faults import Request
 READ_TIMEOUT_SECONDS = 60
 #: For the server's own long work: it sends nothing while it copies or joins gigabytes.
 PATIENT_TIMEOUT_SECONDS = 900
+
+# its regions are one service: one copies from another
+_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
 
 _T = TypeVar("_T")
 
@@ -72,6 +76,16 @@ class Connection:
         self._lock = threading.Lock()
         self._clients: _Clients | None = None
         self._threads = ThreadPoolExecutor(self._max_concurrency, thread_name_prefix="dtool-s3")
+
+    @property
+    def service_url(self) -> str:
+        """URL of the service, wherever it was said; `""` for AWS, and before the first client is built."""
+        url = self.endpoint.url
+        clients = self._clients
+        if url is None and clients is not None and clients.by_read_timeout:
+            url = str(next(iter(clients.by_read_timeout.values())).meta.endpoint_url)
+        host = urlsplit(url or "").hostname or ""
+        return "" if url is None or host.endswith(_AWS_HOSTS) else url.rstrip("/")
 
     def place(self, key: str) -> str:
         """Name bucket and key for a message."""
