@@ -83,7 +83,7 @@ def _plans(world: World, upstream_runs: int) -> dict[str, Plan]:
     return {
         "small": small,
         "large": large,
-        "freeze": lambda: [dataset_rows.freeze(world, count=300, upstream_runs=upstream_runs)],
+        "freeze": lambda: [dataset_rows.freeze(world, count=1000, upstream_runs=upstream_runs)],
         "list": lambda: [
             dataset_rows.list_against_upstream(world, count=100, upstream_runs=upstream_runs),
             dataset_rows.list_many(world, count=1000),

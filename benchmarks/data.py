@@ -51,8 +51,8 @@ def make_sample(world: World, name: str, *, count: int, size_bytes: int) -> Samp
 
 def fill_with_datasets(world: World, count: int) -> str:
     """Make a bucket with `count` frozen datasets of no items; return its name."""
-    source = world.make_directory()
-    world.dtool("freeze_directory", base_uri=source.as_uri(), name="empty", directory=str(source))
+    source, nothing = world.make_directory(), world.make_directory()
+    world.dtool("freeze_directory", base_uri=source.as_uri(), name="empty", directory=str(nothing))
     template = world.make_bucket()
     world.ours("copy", template, source_uri=(source / "empty").as_uri(), base_uri=f"s3://{template}")
     client, bucket = world.client(), world.make_bucket()
