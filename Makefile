@@ -75,7 +75,7 @@ e2e: env ## Play user stories against the running operator
 	$(PYTEST) tests/e2e
 
 .PHONY: bench
-bench: env ## Measure the library against its peers (half an hour), into benchmarks/RESULTS.md
+bench: env ## Measure the library against its peers (a quarter of an hour), into benchmarks/RESULTS.md
 	$(PYTHON) -m benchmarks
 
 .PHONY: format
