@@ -103,7 +103,7 @@ async def verify(
 
     What differs is in the result, up to 20 items of it. `concurrency`: items read at a time.
 
-    Raises DatasetMissing, NotSupported for a proto dataset or an unknown hash function, InvalidManifest,
+    Raises DatasetMissing, SourceNotFrozen, NotSupported for an unknown hash function, InvalidManifest,
     InvalidAdminMetadata.
     """
     place = await find_place(uri, configure)
