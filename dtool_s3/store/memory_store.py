@@ -1,6 +1,7 @@
 """One bucket of a memory server, seen with one identity: the Store protocol as requests; for tests.
 
 Owns no content. Every method but those of URLs is a request that the server logs and that faults may hit.
+Above 300 lines because the protocol is one class: a method for each request.
 """
 
 import asyncio
