@@ -24,21 +24,28 @@ from dtool_s3.errors import (
     NotFound,
     NotSupported,
     PreconditionFailed,
-    WrittenWhileFreezing,
 )
 from dtool_s3.files.local_file import WholeFile, open_file
 from dtool_s3.files.upload import CHUNK_BYTES, ExpectedFile, cut_file, upload_file
 from dtool_s3.layout import DatasetLayout, item_metadata
 from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.transfer.engine import CopyResult
-from dtool_s3.transfer.inventory import TargetInventory, read_admin_metadata, read_target
+from dtool_s3.transfer.inventory import TargetInventory, read_target
 from dtool_s3.transfer.item_errors import writing_target
 from dtool_s3.transfer.multipart import abort_uploads
 from dtool_s3.transfer.plan import Evidence, check_no_extra_documents, check_nothing_extra
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.ranges import hash_listed
 from dtool_s3.transfer.shared_budget import shared_budget
-from dtool_s3.transfer.target import Frozen, Proven, adopt_frozen, ensure_proto, publish, put_document
+from dtool_s3.transfer.target import (
+    Frozen,
+    Proven,
+    adopt_frozen,
+    ensure_proto,
+    publish,
+    put_document,
+    yielding_to_another_copy,
+)
 from dtool_s3.transfer.verify import Verification
 
 #: Files in flight; what is in memory of them is bounded by itself.
@@ -66,13 +73,8 @@ async def upload_dataset(
     place = await read_target(target, layout)
     if place.admin is None or not place.admin.is_frozen:
         upload = _DatasetUpload(source, target, place, chunk_bytes)
-        try:
+        async with yielding_to_another_copy(target, layout):
             return await upload.run(concurrency, on_progress)
-        except WrittenWhileFreezing:
-            # by another copy of the same dataset, perhaps, which has finished
-            admin = await read_admin_metadata(target, layout)
-            if admin is None or not admin.is_frozen:
-                raise
     verified = await adopt_frozen(target, layout, source.manifest)
     return CopyResult(verified.admin, verified.verification, moved=0)
 

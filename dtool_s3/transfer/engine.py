@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, replace
 
 from dtool_s3.concurrency import map_bounded, run_together, run_workers
 from dtool_s3.documents import MAX_OVERLAY_BYTES, AdminMetadata
-from dtool_s3.errors import AccessDenied, NotFound, NotSupported, SourceDamaged, WrittenWhileFreezing
+from dtool_s3.errors import AccessDenied, NotFound, NotSupported, SourceDamaged
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.transfer.budget import ByteBudget
 from dtool_s3.transfer.inventory import (
     SourceInventory,
     TargetInventory,
-    read_admin_metadata,
     read_source,
     read_target,
     refusing_large,
@@ -31,7 +30,15 @@ from dtool_s3.transfer.parts import S3_LIMITS, PartLimits
 from dtool_s3.transfer.plan import Evidence, ItemPlan, plan_copy
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.shared_budget import shared_budget
-from dtool_s3.transfer.target import Frozen, Proven, adopt_frozen, ensure_proto, publish, put_document
+from dtool_s3.transfer.target import (
+    Frozen,
+    Proven,
+    adopt_frozen,
+    ensure_proto,
+    publish,
+    put_document,
+    yielding_to_another_copy,
+)
 from dtool_s3.transfer.verify import Verification
 
 #: Small items that one worker copies at a time: beside the first, so many more.
@@ -97,13 +104,8 @@ async def copy_dataset(
     if items is None:
         copy = _DatasetCopy(source, target, request, found, place)
         del found, place  # listings of many items are megabytes: the copy lets go of them on its way
-        try:
+        async with yielding_to_another_copy(target, request.target_layout):
             return await copy.run(on_progress)
-        except WrittenWhileFreezing:
-            # by another copy of the same dataset, perhaps, which has finished
-            admin = await read_admin_metadata(target, request.target_layout)
-            if admin is None or not admin.is_frozen:
-                raise
     verified = await adopt_frozen(target, request.target_layout, manifest, items=items)
     return CopyResult(verified.admin, verified.verification, moved=0)
 
