@@ -7,13 +7,13 @@ the earlier catalog makes the same LISTs and one HEAD per proto dataset; each fr
 again in one of `refresh_every` looks. One bad key never hides the rest.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from dtool_s3.concurrency import map_bounded
+from dtool_s3.digest import md5_hexdigest
 from dtool_s3.errors import (
     AccessDenied,
     DatasetMissing,
@@ -126,7 +126,7 @@ async def list_datasets(
     look = _Look(
         store,
         previous,
-        {_md5(prefix): prefix for prefix in {"", *(known or ())}},
+        {md5_hexdigest(prefix.encode()): prefix for prefix in {"", *(known or ())}},
         {prefix: roots for prefix, roots in zip(looked_below, found, strict=True) if roots is not None},
         refresh_every,
     )
@@ -202,7 +202,7 @@ class _Look:
             registered = await read_registration(self.store, layout.uuid)
         except (InvalidAdminMetadata, *_ABOUT_ONE_KEY):
             registered = None
-        entry = await self._read_dataset(layout, _md5(layout.prefix))
+        entry = await self._read_dataset(layout, md5_hexdigest(layout.prefix.encode()))
         if entry.state is EntryState.DANGLING:
             return None
         if registered == layout.prefix:
@@ -291,7 +291,3 @@ async def _read_prefix(store: Store, uuid: str) -> str | None:
 def _placed(entry: CatalogEntry, known: frozenset[str] | None) -> CatalogEntry:
     is_outside = known is not None and entry.prefix not in known
     return entry if entry.is_outside is is_outside else replace(entry, is_outside=is_outside)
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

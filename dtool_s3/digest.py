@@ -26,9 +26,14 @@ def algorithm_of(hash_function: str) -> str:
         ) from None
 
 
-def md5_digest(body: bytes) -> bytes:
-    """Return the MD5 of `body`, 16 bytes."""
+def md5_digest(body: bytes | memoryview) -> bytes:
+    """Return the MD5 of `body`, 16 bytes: a checksum against accidents."""
     return hashlib.md5(body, usedforsecurity=False).digest()
+
+
+def md5_hexdigest(body: bytes | memoryview) -> str:
+    """Return the MD5 of `body` as hex digits, the form of a plain object's ETag."""
+    return md5_digest(body).hex()
 
 
 def hash_file(path: Path, algorithm: str = "md5") -> str:

@@ -5,7 +5,6 @@ what changed between its two looks, and removes keys that are no items only wher
 bytes of items are worth is the caller's evidence; pass the listing that it rests on as `seen`.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from sys import intern
 from typing import Any
 
 from dtool_s3.concurrency import map_bounded
+from dtool_s3.digest import md5_hexdigest
 from dtool_s3.documents import (
     MAX_ADMIN_METADATA_BYTES,
     MAX_MANIFEST_BYTES,
@@ -244,7 +244,7 @@ async def _put_manifest(
     Somebody else's newer one is never overwritten; one with the same bytes is as good as ours.
     """
     key = layout.manifest_key
-    if present is not None and present.etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
+    if present is not None and present.etag == md5_hexdigest(body):
         return present
     condition = IF_ABSENT if present is None else if_match(present.etag)
     try:

@@ -4,13 +4,13 @@ Writes and deletes nothing but one small object under a prefix that the caller o
 same: what a killed test left behind is taken over and deleted by the next.
 """
 
-import hashlib
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from dtool_s3.digest import md5_hexdigest
 from dtool_s3.errors import BucketUnreachable, NotFound, NotSupported, PreconditionFailed, StorageError
 from dtool_s3.settings import ConditionalWrites
 from dtool_s3.store.protocol import IF_ABSENT, ObjectInfo, Precondition, Store, if_match
@@ -94,7 +94,7 @@ async def check_store(
         ignored,
         written_at=read.last_modified,
         read_at=read_at,
-        has_md5_etags=read.etag == hashlib.md5(body, usedforsecurity=False).hexdigest(),
+        has_md5_etags=read.etag == md5_hexdigest(body),
     )
 
 

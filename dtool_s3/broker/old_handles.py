@@ -5,16 +5,14 @@ there, those of before 0.14.0 raw. Items of both kinds under one version would b
 Owns that rewriting; a dataset of one kind that upstream reads stays as it is.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 from dtool_s3.concurrency import map_bounded
-from dtool_s3.documents import MAX_STRUCTURE_BYTES, storage_broker_version
-from dtool_s3.errors import NotFound, RequestRefused
+from dtool_s3.digest import md5_hexdigest
 from dtool_s3.freezing import list_items, read_admin_metadata
 from dtool_s3.layout import DatasetLayout, decode_handle, encode_handle
 from dtool_s3.store.protocol import IF_ABSENT, ListedObject, Store, if_match
-from dtool_s3.transfer.inventory import writes_base64_handles
+from dtool_s3.transfer.inventory import read_structure_version, writes_base64_handles
 
 
 async def renew_old_handles(store: Store, layout: DatasetLayout, objects: Sequence[ListedObject]) -> bool:
@@ -45,17 +43,9 @@ async def renew_old_handles(store: Store, layout: DatasetLayout, objects: Sequen
 
 async def _is_todays(store: Store, layout: DatasetLayout, structure: ListedObject) -> bool:
     """Tell whether upstream decodes the handles of this dataset as base64."""
-    if structure.etag == hashlib.md5(layout.structure_document(), usedforsecurity=False).hexdigest():
+    if structure.etag == md5_hexdigest(layout.structure_document()):
         return True
-    try:
-        stored = await store.get(layout.structure_key, max_bytes=MAX_STRUCTURE_BYTES)
-    except NotFound:
-        return False
-    except RequestRefused as error:
-        if error.code != "EntityTooLarge":
-            raise
-        return False
-    return writes_base64_handles(storage_broker_version(stored.body))
+    return writes_base64_handles(await read_structure_version(store, layout))
 
 
 async def _sort_handles(

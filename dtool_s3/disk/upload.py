@@ -19,7 +19,6 @@ from dtool_s3.disk.source import DiskDataset, read_disk_dataset, read_document
 from dtool_s3.documents import ManifestItem
 from dtool_s3.errors import (
     AccessDenied,
-    BadDigest,
     ItemMissing,
     NotFound,
     NotSupported,
@@ -32,6 +31,7 @@ from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.transfer.engine import CopyResult
 from dtool_s3.transfer.inventory import TargetInventory, read_target
 from dtool_s3.transfer.item_errors import writing_target
+from dtool_s3.transfer.items import has_metadata, headers_lost
 from dtool_s3.transfer.multipart import abort_uploads
 from dtool_s3.transfer.plan import Evidence, check_no_extra_documents, check_nothing_extra
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
@@ -160,8 +160,7 @@ class _DatasetUpload:
             info = await self.target.head(there.key)
         except NotFound:
             return None
-        wanted = item_metadata(item.relpath, item.hash)
-        has_headers = all(info.metadata.get(name) == value for name, value in wanted.items())
+        has_headers = has_metadata(info, item_metadata(item.relpath, item.hash))
         return info.etag if has_headers and info.etag == there.etag else None
 
     async def _is_item(self, item: ManifestItem, there: ListedObject) -> bool:
@@ -202,11 +201,8 @@ class _DatasetUpload:
             return
         item = self.source.manifest.items[self.moved[0]]
         info = await self.target.head(self.place.layout.item_key(self.moved[0]))
-        wanted = item_metadata(item.relpath, item.hash)
-        if any(info.metadata.get(name) != value for name, value in wanted.items()):
-            raise BadDigest(
-                f"{info.key!r} in bucket {self.target.bucket!r} loses its handle and checksum headers"
-            )
+        if not has_metadata(info, item_metadata(item.relpath, item.hash)):
+            raise headers_lost(self.target, info)
         if any(self.source.manifest.items[i].size_bytes > self.chunk_bytes for i in self.moved):
             with suppress(AccessDenied, NotSupported):
                 await abort_uploads(self.target, self.place.layout.data_prefix)

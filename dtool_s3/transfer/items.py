@@ -170,14 +170,13 @@ class ItemMover:
     async def _with_right_headers(self, plan: ItemPlan, info: ObjectInfo) -> ObjectInfo:
         """Where handle or checksum are wrong, write them anew by a copy of the item onto itself."""
         wanted = item_metadata(plan.item.relpath, plan.item.hash)
-        if _has_metadata(info, wanted):
+        if has_metadata(info, wanted):
             return info
         with writing_target(plan.item):
             etag = await self._copy(self.target, _as_listed(info), info.key, wanted, replaces=True)
         info = await self._head(plan, etag=etag)
-        if not _has_metadata(info, wanted):
-            place = f"{info.key!r} in bucket {self.target.bucket!r}"
-            raise BadDigest(f"{place} loses its handle and checksum headers")
+        if not has_metadata(info, wanted):
+            raise headers_lost(self.target, info)
         return info
 
     async def _stream(self, plan: ItemPlan) -> PlacedItem:
@@ -229,8 +228,14 @@ class ItemMover:
             )
 
 
-def _has_metadata(info: ObjectInfo, wanted: Mapping[str, str]) -> bool:
+def has_metadata(info: ObjectInfo, wanted: Mapping[str, str]) -> bool:
+    """Tell whether an object has the headers that an item must have."""
     return all(info.metadata.get(name) == value for name, value in wanted.items())
+
+
+def headers_lost(target: Store, info: ObjectInfo) -> BadDigest:
+    """Build the error for an item that was written with its headers and has them no longer."""
+    return BadDigest(f"{info.key!r} in bucket {target.bucket!r} loses its handle and checksum headers")
 
 
 def _as_listed(info: ObjectInfo) -> ListedObject:

@@ -7,12 +7,12 @@ listing shows as it was proven. `adopt_frozen` takes what is frozen there alread
 """
 
 import asyncio
-import hashlib
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from dtool_s3.digest import md5_hexdigest
 from dtool_s3.documents import (
     MAX_STRUCTURE_BYTES,
     AdminMetadata,
@@ -123,7 +123,7 @@ async def put_document(target: Store, place: TargetInventory, name: str, body: b
     `name` is its key relative to the root (`tags/rnaseq`).
     """
     there = place.listing.documents.get(name)
-    if there is not None and there.etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
+    if there is not None and there.etag == md5_hexdigest(body):
         return there.etag
     return (await target.put(f"{place.layout.root}{name}", body)).etag
 

@@ -1,12 +1,12 @@
 """Values out of the S3 client's answers, and request parameters out of values; pure."""
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from dtool_s3.digest import md5_digest, multipart_etag
 from dtool_s3.errors import BucketUnreachable
 from dtool_s3.settings import Encryption, EncryptionMode
 from dtool_s3.store.protocol import Body, ListedObject, ObjectInfo, Part, Precondition
@@ -90,11 +90,6 @@ def lowered(metadata: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in metadata.items()}
 
 
-def md5_digest(body: Body) -> bytes:
-    """MD5 of a body: a checksum against accidents."""
-    return hashlib.md5(body, usedforsecurity=False).digest()
-
-
 def content_md5(body: Body) -> str:
     """Value of the Content-MD5 header."""
     return encoded_md5(md5_digest(body))
@@ -108,7 +103,7 @@ def encoded_md5(digest: bytes) -> str:
 def expected_upload_etag(parts: Sequence[Part]) -> str | None:
     """ETag of an object completed from `parts`; None where the parts' ETags are not MD5s."""
     try:
-        digests = b"".join(bytes.fromhex(part.etag) for part in parts)
+        digests = [bytes.fromhex(part.etag) for part in parts]
     except ValueError:
         return None
-    return f"{md5_digest(digests).hex()}-{len(parts)}"
+    return multipart_etag(digests)

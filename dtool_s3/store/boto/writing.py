@@ -7,6 +7,7 @@ metadata is our success, also when the repetition of our own conditional write i
 from collections.abc import Mapping
 from contextlib import suppress
 
+from dtool_s3.digest import md5_hexdigest
 from dtool_s3.errors import (
     BucketUnreachable,
     NotFound,
@@ -21,7 +22,6 @@ from dtool_s3.store.boto.answer import (
     content_md5,
     encryption_parameters,
     lowered,
-    md5_digest,
     parse_copied_etag,
     parse_date,
     parse_etag,
@@ -109,7 +109,7 @@ async def _find_written(
         info = await connection.send("head", key, lambda client: head_once(client, connection.bucket, key))
         if info.size_bytes != len(body) or dict(info.metadata) != lowered(metadata):
             return None
-        if info.etag == md5_digest(body).hex():
+        if info.etag == md5_hexdigest(body):
             return info
         found = await get(connection, key, max_bytes=len(body))
     except (NotFound, RequestRefused):

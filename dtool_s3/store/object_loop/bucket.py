@@ -19,9 +19,10 @@ import obstore
 from obstore.exceptions import BaseError, GenericError
 from obstore.store import S3Store as ObstoreBucket
 
+from dtool_s3.digest import md5_hexdigest
 from dtool_s3.errors import NotFound, RequestRefused, StorageError
 from dtool_s3.settings import Credentials, Encryption, EncryptionMode
-from dtool_s3.store.boto.answer import lowered, md5_digest
+from dtool_s3.store.boto.answer import lowered
 from dtool_s3.store.object_loop.outcome import AnswerLost, Unanswered, UnprovenEtag
 from dtool_s3.store.protocol import Body, ListedObject, ObjectInfo, StoredObject
 
@@ -96,7 +97,7 @@ class ObjectBucket:
             is_lost = type(error) is GenericError and _REFUSED not in str(error)
             raise (AnswerLost if is_lost else Unanswered) from None
         etag = _etag(answer["e_tag"])
-        if _MD5.match(etag) and etag != md5_digest(body).hex():
+        if _MD5.match(etag) and etag != md5_hexdigest(body):
             raise UnprovenEtag
         return ObjectInfo(key, len(body), etag, datetime.now(UTC), lowered(metadata))
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from dtool_s3.digest import md5_hexdigest
 from dtool_s3.errors import NotFound, RequestRefused, StorageError
 from dtool_s3.settings import EncryptionMode
-from dtool_s3.store.boto.answer import lowered, md5_digest
+from dtool_s3.store.boto.answer import lowered
 from dtool_s3.store.boto.connection import Connection
 from dtool_s3.store.boto.target import Target
 from dtool_s3.store.object_loop.fitness import (
@@ -108,7 +109,7 @@ class ObjectLoop:
             found = await self.head(key)
         except NotFound:
             return None
-        if found is None or found.etag != md5_digest(body).hex():
+        if found is None or found.etag != md5_hexdigest(body):
             return None
         return found if dict(found.metadata) == lowered(metadata) else None
 

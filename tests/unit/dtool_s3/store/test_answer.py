@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from dtool_s3.digest import md5_digest
 from dtool_s3.store.boto.answer import (
     condition_parameters,
     content_md5,
     expected_upload_etag,
-    md5_digest,
     parse_date,
     parse_info,
     parse_listed,
