@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dtool_s3.settings import Addressing, ConditionalWrites
+from dtool_s3.settings import Addressing, ConditionalWrites, EncryptionMode
+from dtool_s3.transfer.verify import VerifyMethod
 
 
 class TaskModel(BaseModel):
@@ -22,8 +23,22 @@ class TaskKind(StrEnum):
     """What a worker can do."""
 
     COPY = "copy"
+    """A frozen dataset from `source` or `source_url` to `target`; a derived one where `new` is given."""
+    INGEST = "ingest"
+    """The plain objects under the prefix of `source` become the items of a new dataset."""
+    FREEZE = "freeze"
+    """A proto dataset that others filled, once nobody has written to it for a while."""
     VERIFY = "verify"
+    """A frozen dataset against its own manifest."""
     REMOVE = "remove"
+    """Everything of the dataset at `target`, the registration key last."""
+
+
+class Encryption(TaskModel):
+    """Server-side encryption of what is written."""
+
+    mode: EncryptionMode
+    kms_key_id: str | None = None
 
 
 class Location(TaskModel):
@@ -35,8 +50,22 @@ class Location(TaskModel):
     region: str | None = None
     addressing: Addressing = Addressing.AUTO
     conditional_writes: ConditionalWrites = ConditionalWrites.REQUIRED
+    encryption: Encryption | None = None
+    #: Path of a PEM file, filled in by the executor; None: the public certificates.
+    ca_bundle_file: str | None = None
     #: Path of a JSON file with the keys, filled in by the executor; None: the ambient chain.
     credentials_file: str | None = None
+
+
+class NewDataset(TaskModel):
+    """What a dataset gets that does not keep the identity of its source; its uuid is the task's."""
+
+    name: str
+    creator_username: str
+    #: uuid of the dataset that is derived from; None: there was none (plain objects).
+    source_uuid: str | None = None
+    #: README.yml of a dataset made of plain objects.
+    readme: str = ""
 
 
 class Task(TaskModel):
@@ -52,8 +81,22 @@ class Task(TaskModel):
     uuid: str
     target: Location
     source: Location | None = None
+    #: Instead of `source`: a dataset that dtool published at this http(s) URL.
+    source_url: str | None = None
+    new: NewDataset | None = None
+    #: SHA-256 of the only manifest that is accepted of the source.
+    manifest_sha256: str | None = None
+    #: A larger source is refused (QuotaExceeded) before anything is written.
+    max_size_bytes: Annotated[int, Field(ge=0)] | None = None
     server_side: bool = False
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 32
+    method: VerifyMethod = VerifyMethod.LISTING
+    #: The value of dtool.dev/verifyRequestedAt that a verification answers.
+    request: str | None = None
+    #: How long nobody may have written to a proto dataset before it is frozen.
+    quiet_seconds: Annotated[float, Field(ge=0)] = 30.0
+    #: A removal leaves a frozen dataset alone.
+    only_proto: bool = True
     #: Which version of the Secrets the work was started with; compared, never shown.
     credentials_version: str = ""
     #: DtoolBucket `namespace/name` whose limit of concurrent transfers counts.
