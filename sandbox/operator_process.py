@@ -10,9 +10,10 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sandbox.controlplane import ControlPlane
 from sandbox.errors import SandboxError
@@ -28,6 +29,7 @@ START_SECONDS = 60.0
 GRACE_SECONDS = 10.0  # it ends its transfers
 # What the user has set for himself must not reach the operator: its keys come from Secrets alone.
 DROPPED_PREFIXES = ("AWS_", "DTOOL_", "KUBE")
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,20 @@ def install_operator(control_plane: ControlPlane) -> Path:
 
 
 def start_operator(
-    directory: Path, *, kubeconfig: Path, endpoints: Sequence[str], tied: bool = False
+    directory: Path,
+    *,
+    kubeconfig: Path,
+    endpoints: Sequence[str],
+    tied: bool = False,
+    settings: Mapping[str, str] = NO_SETTINGS,
 ) -> Operator:
     """Start `python -m dtool_operator run` and return when it says that it is ready.
 
     Its log is DIRECTORY/operator.log, its pid is in DIRECTORY/operator.pid, its workers' files are in
-    DIRECTORY/operator. It may use the S3 `endpoints` and no others. Raises ProcessError.
+    DIRECTORY/operator. It may use the S3 `endpoints` and no others. `settings` are further variables
+    `DTOOL_OPERATOR_...`. Raises ProcessError.
     """
-    return with_free_ports(lambda: _start(directory, kubeconfig, endpoints, tied))
+    return with_free_ports(lambda: _start(directory, kubeconfig, endpoints, tied, settings))
 
 
 def load_operator(directory: Path) -> Operator | None:
@@ -85,7 +93,9 @@ def load_operator(directory: Path) -> Operator | None:
     return Operator(process, json.loads((directory / "operator-health.json").read_text())["health_url"])
 
 
-def _start(directory: Path, kubeconfig: Path, endpoints: Sequence[str], tied: bool) -> Operator:
+def _start(
+    directory: Path, kubeconfig: Path, endpoints: Sequence[str], tied: bool, settings: Mapping[str, str]
+) -> Operator:
     (port,) = find_free_ports(1)
     health_url = f"http://127.0.0.1:{port}"
     scratch = directory / NAME
@@ -104,6 +114,7 @@ def _start(directory: Path, kubeconfig: Path, endpoints: Sequence[str], tied: bo
             "DTOOL_OPERATOR_ALLOWED_ENDPOINTS": ",".join(endpoints),
             "DTOOL_OPERATOR_STATE_DIR": str(scratch),
             "DTOOL_OPERATOR_HEALTH_PORT": str(port),
+            **settings,
         },
     )
     (directory / "operator.pid").write_text(f"{process.pid}\n")

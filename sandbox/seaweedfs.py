@@ -62,6 +62,11 @@ class ObjectStore:
         return self.directory / "identities.json"
 
     @property
+    def metrics_url(self) -> str:
+        """Counts the server's requests, for Prometheus."""
+        return str(json.loads((self.directory / "object-store.json").read_text())["metrics"])
+
+    @property
     def process(self) -> Process | None:
         """Its process, alive or not; None when its start got nowhere."""
         return load_process(self.directory, NAME)
@@ -198,9 +203,10 @@ def running_object_store(
 
 
 def _start(directory: Path, weed: Path, tied: bool) -> ObjectStore:
-    ports = find_free_ports(4, also_plus=GRPC_OFFSET)
+    ports = find_free_ports(5, also_plus=GRPC_OFFSET)
     store = ObjectStore(directory, f"http://{ADDRESS}:{ports[3]}")
-    (directory / "object-store.json").write_text(json.dumps({"endpoint": store.endpoint}))
+    record = {"endpoint": store.endpoint, "metrics": f"http://{ADDRESS}:{ports[4]}/metrics"}
+    (directory / "object-store.json").write_text(json.dumps(record))
     try:
         command = [str(weed), *_flags(directory, ports)]
         start_process(NAME, command, directory=directory, tied=tied, environment=_environment())
@@ -228,7 +234,7 @@ def _environment() -> dict[str, str]:
 
 
 def _flags(directory: Path, ports: Sequence[int]) -> list[str]:
-    master, volume, filer, s3 = ports
+    master, volume, filer, s3, metrics = ports
     return [
         f"-logdir={directory}",  # else its own logs stay behind in the machine's temporary directory
         "server",
@@ -250,6 +256,7 @@ def _flags(directory: Path, ports: Sequence[int]) -> list[str]:
         f"-volume.port={volume}",
         f"-filer.port={filer}",
         f"-s3.port={s3}",
+        f"-metricsPort={metrics}",
     ]
 
 
