@@ -6,6 +6,7 @@ Reads the environment and the ServiceAccount's namespace file when asked to; imp
 
 import argparse
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -21,6 +22,8 @@ DEFAULT_NAMESPACE: Final = "dtool-system"
 # what the kubelet sets in every Pod for a Service named dtool-operator
 _SERVICE_LINK: Final = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+_HOST: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::(\d{1,5}))?")
+_OBJECT_NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 class InvalidSetting(ValueError):
@@ -47,6 +50,29 @@ def _parse_endpoints(text: str) -> frozenset[str]:
         if endpoint != AWS and not endpoint.startswith(("https://", "http://")):
             raise ValueError(f"an endpoint begins with https:// or http://, or is {AWS}, not {endpoint!r}")
     return frozenset(endpoint.rstrip("/") for endpoint in endpoints)
+
+
+def _parse_hosts(text: str) -> frozenset[str]:
+    hosts = frozenset(name.lower() for name in _parse_names(text))
+    for host in hosts:
+        found = _HOST.fullmatch(host)
+        if found is None or int(found[1] or 0) > 65535:
+            raise ValueError(f"a host is written as example.org or example.org:8443, not {host!r}")
+    return hosts
+
+
+def _parse_switch(text: str) -> bool:
+    choice = text.strip().lower()
+    if choice not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return choice == "true"
+
+
+def _parse_object_name(text: str) -> str:
+    name = text.strip()
+    if not _OBJECT_NAME.fullmatch(name):
+        raise ValueError("must be the name of an object: lower-case letters, digits, - and .")
+    return name
 
 
 def _parse_number(minimum: int, maximum: int) -> Callable[[str], int]:
@@ -110,6 +136,15 @@ class Settings:
             "administrators' buckets.",
         ),
     ]
+    allowed_http_hosts: Annotated[
+        frozenset[str],
+        Setting(
+            "",
+            _parse_hosts,
+            "Hosts (host or host:port) whose published datasets may be the source of a copy; default: none, "
+            "http and https sources are refused.",
+        ),
+    ]
     state_dir: Annotated[
         Path,
         Setting(
@@ -120,7 +155,9 @@ class Settings:
     ]
     health_host: Annotated[
         str,
-        Setting("127.0.0.1", _parse_text, "Address that serves /healthz and /readyz; in a Pod 0.0.0.0."),
+        Setting(
+            "127.0.0.1", _parse_text, "Address that serves /healthz, /readyz and /metrics; in a Pod 0.0.0.0."
+        ),
     ]
     health_port: Annotated[
         int, Setting("8080", _parse_number(0, 65535), "Port of the same; 0: a free one, which the log tells.")
@@ -131,12 +168,28 @@ class Settings:
     reconcile_workers: Annotated[
         int, Setting("8", _parse_number(1, 100), "Objects that are looked at at the same time.")
     ]
+    api_writes_per_second: Annotated[
+        int,
+        Setting(
+            "50",
+            _parse_number(1, 10_000),
+            "Writes to the API server on the long run; twice as many may leave at once.",
+        ),
+    ]
     resync_interval: Annotated[
         timedelta,
         Setting(
             "10m",
             _parse_positive_duration,
             "How often every object is looked at, and the watches are compared with a list.",
+        ),
+    ]
+    freeze_quiet_period: Annotated[
+        timedelta,
+        Setting(
+            "30s",
+            _parse_positive_duration,
+            "How long nobody may have written to a proto dataset before it is frozen in place.",
         ),
     ]
     deletion_timeout: Annotated[
@@ -156,6 +209,26 @@ class Settings:
     backoff_cap: Annotated[
         timedelta,
         Setting("5m", _parse_positive_duration, "Longest pause before what failed is tried again."),
+    ]
+    leader_election: Annotated[
+        bool,
+        Setting(
+            "false",
+            _parse_switch,
+            "Whether several replicas share the work of one: the holder of the Lease works, the others wait.",
+        ),
+    ]
+    lease_name: Annotated[
+        str,
+        Setting("dtool-operator", _parse_object_name, "Name of the Lease in the operator's own namespace."),
+    ]
+    identity: Annotated[
+        str,
+        Setting(
+            None,
+            _parse_text,
+            "Name that the Lease shows of its holder; every process adds a random part. Default: the host's.",
+        ),
     ]
     log_level: Annotated[str, Setting("info", _parse_level, f"One of {', '.join(LOG_LEVELS)}.")]
 
@@ -196,6 +269,7 @@ def read_settings(
         if text is not None:
             values[name] = _parse(setting, text, _variable(name) if flag is None else _flag(name))
     values.setdefault("namespace", _read_namespace(namespace_file))
+    values.setdefault("identity", socket.gethostname())
     values["admin_namespaces"] = values.get("admin_namespaces") or frozenset({values["namespace"]})
     if values["backoff_cap"] < values["backoff_base"]:
         raise InvalidSetting(f"{PREFIX}BACKOFF_CAP: must not be shorter than {PREFIX}BACKOFF_BASE")

@@ -16,8 +16,9 @@ class TokenBucket:
         self._full_at = max(self._full_at, now) + self._interval_seconds
         return max(0.0, self._full_at - self._burst_seconds - now)
 
-    async def take(self) -> None:
-        """Wait for a token. A caller that is cancelled while it waits has spent it."""
+    async def take(self) -> float:
+        """Wait for a token; return the seconds waited. A caller that is cancelled meanwhile has spent it."""
         delay = self.reserve(asyncio.get_running_loop().time())
         if delay > 0:
             await asyncio.sleep(delay)
+        return delay

@@ -1,6 +1,7 @@
 """What an administrator sets, and what a mistake is answered with."""
 
 import argparse
+import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def test_without_any_variable_the_defaults_hold() -> None:
     assert settings.terminating_namespace_deletion_timeout == timedelta(minutes=5)
     assert (settings.backoff_base, settings.backoff_cap) == (timedelta(seconds=2), timedelta(minutes=5))
     assert settings.log_level == "info"
+    assert settings.allowed_http_hosts == frozenset()
+    assert settings.freeze_quiet_period == timedelta(seconds=30)
+    assert settings.api_writes_per_second == 50
+    assert (settings.leader_election, settings.lease_name) == (False, "dtool-operator")
+    assert settings.identity == socket.gethostname()
 
 
 def test_variables_replace_defaults() -> None:
@@ -32,6 +38,8 @@ def test_variables_replace_defaults() -> None:
         "DTOOL_OPERATOR_NAMESPACE": "storage",
         "DTOOL_OPERATOR_ADMIN_NAMESPACES": "storage, instruments,",
         "DTOOL_OPERATOR_ALLOWED_ENDPOINTS": "https://s3.example.org/,http://127.0.0.1:9000,aws",
+        "DTOOL_OPERATOR_ALLOWED_HTTP_HOSTS": "Data.Example.org, [::1]:8443,10.0.0.1:80",
+        "DTOOL_OPERATOR_LEADER_ELECTION": "True",
         "DTOOL_OPERATOR_RESYNC_INTERVAL": "1h30m",
         "DTOOL_OPERATOR_HEALTH_PORT": "0",
         "DTOOL_OPERATOR_LOG_LEVEL": "DEBUG",
@@ -43,6 +51,8 @@ def test_variables_replace_defaults() -> None:
     assert settings.namespace == "storage"
     assert settings.admin_namespaces == {"storage", "instruments"}
     assert settings.allowed_endpoints == {"https://s3.example.org", "http://127.0.0.1:9000", "aws"}
+    assert settings.allowed_http_hosts == {"data.example.org", "[::1]:8443", "10.0.0.1:80"}
+    assert settings.leader_election
     assert settings.resync_interval == timedelta(minutes=90)
     assert settings.health_port == 0
     assert settings.log_level == "debug"
@@ -72,6 +82,14 @@ def test_in_a_pod_the_namespace_is_the_pods(tmp_path: Path) -> None:
     [
         ("NAMESPACE", " ", "must not be empty"),
         ("ALLOWED_ENDPOINTS", "s3.example.org", "begins with https:// or http://, or is aws"),
+        ("ALLOWED_HTTP_HOSTS", "https://example.org", "a host is written as"),
+        ("ALLOWED_HTTP_HOSTS", "example.org/data", "a host is written as"),
+        ("ALLOWED_HTTP_HOSTS", "me@example.org", "a host is written as"),
+        ("ALLOWED_HTTP_HOSTS", "*.example.org", "a host is written as"),
+        ("ALLOWED_HTTP_HOSTS", "example.org:65536", "a host is written as"),
+        ("LEADER_ELECTION", "yes", "must be true or false"),
+        ("LEASE_NAME", "../leases", "must be the name of an object"),
+        ("API_WRITES_PER_SECOND", "0", "from 1 to 10000"),
         ("STATE_DIR", "", "must not be empty"),
         ("HEALTH_PORT", "65536", "from 0 to 65535"),
         ("HEALTH_PORT", "http", "from 0 to 65535"),
