@@ -33,6 +33,7 @@ Errors are translated once, at the store. `reason` is a CamelCase fact that prog
         ├── SourceDamaged            an item of the source differs from its manifest
         ├── ItemMissing              an item of a manifest is not in the store
         ├── WrittenWhileFreezing     somebody wrote between the look and the flip
+        ├── QuotaExceeded            the source is larger than the caller allows
         └── FrozenDataset            a write that would change what is frozen
 """
 
@@ -230,6 +231,12 @@ class WrittenWhileFreezing(DatasetError):
     """Somebody wrote between the look and the flip."""
 
     reason = "WrittenWhileFreezing"
+
+
+class QuotaExceeded(DatasetError):
+    """The source is larger than the caller allows; nothing was written."""
+
+    reason = "QuotaExceeded"
 
 
 class FrozenDataset(DatasetError):

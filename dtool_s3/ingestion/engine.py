@@ -19,7 +19,6 @@ from dtool_s3.concurrency import map_bounded
 from dtool_s3.documents import (
     MD5_HASH_FUNCTION,
     AdminMetadata,
-    DatasetType,
     Manifest,
     ManifestItem,
     build_manifest_body,
@@ -36,12 +35,13 @@ from dtool_s3.ingestion.plan import (
 )
 from dtool_s3.layout import item_identifier
 from dtool_s3.store.protocol import ListedObject, Store
+from dtool_s3.transfer.derivation import frozen_admin_metadata, new_admin_metadata
 from dtool_s3.transfer.engine import CopyResult
 from dtool_s3.transfer.inventory import TargetInventory, list_dataset, read_manifest, read_target
 from dtool_s3.transfer.item_errors import written_meanwhile
 from dtool_s3.transfer.items import ItemMover, PlacedItem
 from dtool_s3.transfer.multipart import abort_uploads
-from dtool_s3.transfer.plan import Evidence
+from dtool_s3.transfer.plan import Evidence, check_size
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.shared_budget import shared_budget
 from dtool_s3.transfer.target import Frozen, Proven, adopt_frozen, ensure_proto, publish, put_document
@@ -59,9 +59,9 @@ async def ingest_objects(
     """Make a frozen dataset of the objects under a prefix, complete or not at all; the objects stay.
 
     Raises, before anything is written, SettingsError (the request), SourceNotFound (no objects), UnsafePath
-    and ItemArchived (naming keys); then UUIDTaken, SourceDamaged and ItemMissing for objects that change or
-    vanish meanwhile, ContentDiffers (something else lies there), WrittenWhileFreezing or a StorageError: the
-    target is then a proto dataset or what it was before.
+    and ItemArchived (naming keys), QuotaExceeded; then UUIDTaken, SourceDamaged and ItemMissing for objects
+    that change or vanish meanwhile, ContentDiffers (something else lies there), WrittenWhileFreezing or a
+    StorageError: the target is then a proto dataset or what it was before.
     """
     is_same_service = source.endpoint_url == target.endpoint_url
     check_request(request, is_same_bucket=is_same_service and source.bucket == target.bucket)
@@ -79,10 +79,13 @@ async def ingest_objects(
     )
     if place.admin is not None and place.admin.is_frozen:
         return await _adopt(mover, place, objects)
-    admin = place.admin or _new_admin_metadata(request, clock())
+    size_bytes = sum(one.listed.size_bytes for one in objects)
+    check_size(size_bytes, request.max_size_bytes)
+    admin = place.admin or new_admin_metadata(
+        request.uuid, request.name, request.creator_username, now=clock()
+    )
     documents = await ensure_proto(target, place, admin)
     documents["README.yml"] = await put_document(target, place, "README.yml", request.readme.encode())
-    size_bytes = sum(one.listed.size_bytes for one in objects)
     counter = ProgressCounter(on_progress, items_total=len(objects), bytes_total=size_bytes)
     placed = await _place_all(Placer(mover, place), objects, counter, request.concurrency)
     counter.enter(Phase.VERIFYING)
@@ -94,24 +97,13 @@ async def ingest_objects(
     manifest = await _build_manifest(mover, placed)
     counter.enter(Phase.FREEZING)
     frozen = Frozen(
-        replace(admin, type=DatasetType.FROZEN, frozen_at=clock()),
+        frozen_admin_metadata(admin, now=clock()),
         manifest,
         build_manifest_body(manifest, dtoolcore_version=version("dtoolcore")),
     )
     proven = Proven({item_identifier(item.relpath): one.etag for item, one in placed}, documents)
     await publish(target, request.layout, frozen, proven, pause_seconds=request.pause_seconds)
     return _result(frozen.admin, placed)
-
-
-def _new_admin_metadata(request: IngestRequest, now: float) -> AdminMetadata:
-    return AdminMetadata(
-        uuid=request.uuid,
-        type=DatasetType.PROTO,
-        name=request.name,
-        creator_username=request.creator_username,
-        dtoolcore_version=version("dtoolcore"),
-        created_at=now,
-    )
 
 
 async def _list_source(source: Store, request: IngestRequest) -> Sequence[ListedObject]:

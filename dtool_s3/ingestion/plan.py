@@ -28,6 +28,7 @@ class IngestRequest:
     `source_prefix` is `""` or ends in `/`; what follows it in a key becomes the relpath. `skips_markers`:
     leave out zero-byte keys that end in `/` (made by consoles for folders) instead of refusing them.
     `server_side`: the target's credentials may be used to read the source. `concurrency`: items in flight.
+    `max_size_bytes`: more than that in all is refused.
     """
 
     uuid: str
@@ -41,6 +42,7 @@ class IngestRequest:
     concurrency: int = 32
     limits: PartLimits = S3_LIMITS
     pause_seconds: float = 1.0
+    max_size_bytes: int | None = None
 
     @property
     def layout(self) -> DatasetLayout:

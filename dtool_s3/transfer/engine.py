@@ -7,7 +7,9 @@ different. It never writes into a frozen dataset, never overwrites a registratio
 but unfinished uploads of its own items.
 """
 
+import time
 from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -17,9 +19,17 @@ from dtool_s3.errors import AccessDenied, NotFound, NotSupported, SourceDamaged
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.transfer.budget import ByteBudget
+from dtool_s3.transfer.derivation import (
+    DERIVED_FROM,
+    check_identity,
+    derived_from_body,
+    frozen_admin_metadata,
+    new_admin_metadata,
+)
 from dtool_s3.transfer.inventory import (
     SourceInventory,
     TargetInventory,
+    read_admin_metadata,
     read_source,
     read_target,
     refusing_large,
@@ -27,7 +37,7 @@ from dtool_s3.transfer.inventory import (
 from dtool_s3.transfer.items import ItemMover, PlacedItem
 from dtool_s3.transfer.multipart import GRACE_SECONDS, abort_uploads
 from dtool_s3.transfer.parts import S3_LIMITS, PartLimits
-from dtool_s3.transfer.plan import Evidence, ItemPlan, plan_copy
+from dtool_s3.transfer.plan import Evidence, ItemPlan, check_size, plan_copy
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.shared_budget import shared_budget
 from dtool_s3.transfer.target import (
@@ -54,6 +64,10 @@ class CopyRequest:
     part under way, so that none stays behind. `pause_seconds`: see `dtool_s3.transfer.target.publish`.
     `memory_bytes`: of items' bytes, how many may be in memory at a time; None: a share of what all transfers
     of this process have together.
+
+    `target_uuid`, `name`, `creator_username`, all or none: make a derived dataset with this identity, created
+    and frozen now, whose annotation `derived_from` names the source. `manifest_sha256`: the only manifest
+    that is accepted. `max_size_bytes`: a larger source is not copied.
     """
 
     uuid: str
@@ -65,6 +79,11 @@ class CopyRequest:
     grace_seconds: float = GRACE_SECONDS
     pause_seconds: float = 1.0
     memory_bytes: int | None = None
+    target_uuid: str | None = None
+    name: str | None = None
+    creator_username: str | None = None
+    manifest_sha256: str | None = None
+    max_size_bytes: int | None = None
 
     @property
     def source_layout(self) -> DatasetLayout:
@@ -74,7 +93,7 @@ class CopyRequest:
     @property
     def target_layout(self) -> DatasetLayout:
         """Keys of the copy."""
-        return DatasetLayout(self.target_prefix, self.uuid)
+        return DatasetLayout(self.target_prefix, self.target_uuid or self.uuid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +109,27 @@ class CopyResult:
 
 
 async def copy_dataset(
-    source: Store, target: Store, request: CopyRequest, *, on_progress: ProgressSink = no_progress
+    source: Store,
+    target: Store,
+    request: CopyRequest,
+    *,
+    on_progress: ProgressSink = no_progress,
+    clock: Callable[[], float] = time.time,
 ) -> CopyResult:
     """Copy a frozen dataset, complete or not at all.
 
-    Raises SourceNotFound, SourceNotFrozen, SourceDamaged, ItemMissing, InvalidManifest, UnsafePath,
-    UUIDTaken, RegistrationHijacked, ContentDiffers, WrittenWhileFreezing, NotSupported or a StorageError;
-    the target is then a proto dataset or what it was before.
+    Raises SettingsError (the request), SourceNotFound, SourceNotFrozen, SourceDamaged, ItemMissing,
+    InvalidManifest, UnsafePath, QuotaExceeded, UUIDTaken, RegistrationHijacked, ContentDiffers,
+    WrittenWhileFreezing, NotSupported or a StorageError; the target is then a proto dataset or what it was
+    before.
     """
-    found = await read_source(source, request.source_layout)
+    check_identity(request.uuid, request.target_uuid, request.name, request.creator_username)
+    found = await read_source(source, request.source_layout, manifest_sha256=request.manifest_sha256)
     place = await read_target(target, request.target_layout)
     manifest, items = found.manifest, place.listing.items if place.is_frozen else None
     if items is None:
-        copy = _DatasetCopy(source, target, request, found, place)
+        check_size(manifest.size_bytes, request.max_size_bytes)
+        copy = _DatasetCopy(source, target, request, found, place, clock)
         del found, place  # listings of many items are megabytes: the copy lets go of them on its way
         async with yielding_to_another_copy(target, request.target_layout):
             return await copy.run(on_progress)
@@ -119,6 +146,7 @@ class _DatasetCopy:
     request: CopyRequest
     found: SourceInventory
     place: TargetInventory
+    clock: Callable[[], float]
     etags: dict[str, str] = field(default_factory=dict)
     evidence: Counter[Evidence] = field(default_factory=Counter)
     moved: int = 0
@@ -127,8 +155,9 @@ class _DatasetCopy:
         """Do everything from the plan to the frozen dataset."""
         request, target, layout = self.request, self.target, self.request.target_layout
         server_side = request.server_side and self.source.endpoint_url == target.endpoint_url
-        plans = self._take_plan(server_side=server_side)
-        structure = await ensure_proto(target, self.place, self.found.admin)
+        added = {DERIVED_FROM: derived_from_body(self.found.admin)} if request.target_uuid else {}
+        plans = self._take_plan(added, server_side=server_side)
+        proto, structure = await self._begin()
         manifest = self.found.manifest
         counter = ProgressCounter(
             on_progress, items_total=len(manifest.items), bytes_total=manifest.size_bytes
@@ -136,7 +165,8 @@ class _DatasetCopy:
         mover = self._mover(must_stream=not server_side)
         documents = dict(structure)
         await run_together(
-            self._place_items(mover, plans, counter), self._copy_documents(mover.budget, documents)
+            self._place_items(mover, plans, counter),
+            self._place_documents(mover.budget, added, documents),
         )
         counter.enter(Phase.VERIFYING)
         if mover.has_uploaded:
@@ -144,14 +174,34 @@ class _DatasetCopy:
             with suppress(AccessDenied, NotSupported):
                 await abort_uploads(target, layout.data_prefix)
         counter.enter(Phase.FREEZING)
-        frozen = Frozen(self.found.admin, manifest, self.found.manifest_body)
+        admin = frozen_admin_metadata(proto, now=self.clock()) if request.target_uuid else proto
+        frozen = Frozen(admin, manifest, self.found.manifest_body)
         proven = Proven(self.etags, documents)
         await publish(target, layout, frozen, proven, pause_seconds=request.pause_seconds)
-        return self._result()
+        return self._result(await self._read_back(admin))
 
-    def _take_plan(self, *, server_side: bool) -> deque[ItemPlan]:
+    async def _begin(self) -> tuple[AdminMetadata, dict[str, str]]:
+        """Make the proto dataset; return what it is, or the source's identity where the copy keeps that.
+
+        Beside it the ETag of structure.json. A derived dataset is the one that its first run created.
+        """
+        request, proto = self.request, self.found.admin
+        if request.target_uuid is None:
+            return proto, await ensure_proto(self.target, self.place, proto)
+        name, creator = request.name or "", request.creator_username or ""  # `check_identity` saw to them
+        proto = new_admin_metadata(request.target_uuid, name, creator, now=self.clock())
+        structure = await ensure_proto(self.target, self.place, proto)
+        return await self._read_back(proto), structure
+
+    async def _read_back(self, admin: AdminMetadata) -> AdminMetadata:
+        """Read who a derived dataset is: another run may have created or frozen it at another time."""
+        if self.request.target_uuid is None:
+            return admin
+        return await read_admin_metadata(self.target, self.request.target_layout) or admin
+
+    def _take_plan(self, added: Mapping[str, bytes], *, server_side: bool) -> deque[ItemPlan]:
         """Decide for all items; afterwards only the plans know of their objects, each until it is done."""
-        plans = deque(plan_copy(self.found, self.place, server_side=server_side).items)
+        plans = deque(plan_copy(self.found, self.place, server_side=server_side, added=added).items)
         self.found = replace(self.found, listing=self.found.listing.without_items())
         self.place = replace(self.place, listing=self.place.listing.without_items())
         return plans
@@ -190,8 +240,13 @@ class _DatasetCopy:
         self.evidence[placed.evidence] += 1
         self.moved += placed.is_moved
 
-    async def _copy_documents(self, budget: ByteBudget, etags: dict[str, str]) -> None:
-        """Copy README, tags, overlays and annotations that are absent or different; note ETags by name."""
+    async def _place_documents(
+        self, budget: ByteBudget, added: Mapping[str, bytes], etags: dict[str, str]
+    ) -> None:
+        """Copy README, tags, overlays and annotations that are absent or different; note ETags by name.
+
+        What is `added` stands in for a document of the same name.
+        """
 
         async def copy(document: tuple[str, ListedObject]) -> str:
             name, listed = document
@@ -202,17 +257,19 @@ class _DatasetCopy:
                 body = await _read_document(self.source, listed.key)
                 return await put_document(self.target, self.place, name, body)
 
-        documents = self.found.listing.documents
+        for name, body in added.items():
+            etags[name] = await put_document(self.target, self.place, name, body)
+        documents = {n: o for n, o in self.found.listing.documents.items() if n not in added}
         etags.update(zip(documents, await map_bounded(copy, documents.items()), strict=True))
 
-    def _result(self) -> CopyResult:
+    def _result(self, admin: AdminMetadata) -> CopyResult:
         manifest = self.found.manifest
         verification = Verification(
             items=len(manifest.items),
             size_bytes=manifest.size_bytes,
             evidence={kind: self.evidence[kind] for kind in Evidence},
         )
-        return CopyResult(self.found.admin, verification, self.moved)
+        return CopyResult(admin, verification, self.moved)
 
 
 def _take_few(plans: deque[ItemPlan], mover: ItemMover, workers: int) -> list[ItemPlan]:

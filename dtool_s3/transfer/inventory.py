@@ -3,6 +3,7 @@
 Reads only; decides nothing. One LIST per thousand keys and one GET per document, however many items.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,14 +103,22 @@ async def read_admin_metadata(store: Store, layout: DatasetLayout) -> AdminMetad
     return admin
 
 
-async def read_manifest(store: Store, layout: DatasetLayout) -> tuple[Manifest, bytes]:
-    """Read the manifest and its bytes. Raises InvalidManifest, also where there is none; UnsafePath."""
+async def read_manifest(
+    store: Store, layout: DatasetLayout, *, sha256: str | None = None
+) -> tuple[Manifest, bytes]:
+    """Read the manifest and its bytes.
+
+    Raises InvalidManifest, also where there is none or its SHA-256 (hex digits) is not the given one;
+    UnsafePath.
+    """
     key = layout.manifest_key
     try:
         with refusing_large(InvalidManifest(f"{key!r} is larger than {MAX_MANIFEST_BYTES} bytes")):
             stored = await store.get(key, max_bytes=MAX_MANIFEST_BYTES)
     except NotFound as error:
         raise InvalidManifest(f"{key!r} does not exist in bucket {store.bucket!r}") from error
+    if sha256 is not None and (found := hashlib.sha256(stored.body).hexdigest()) != sha256.lower():
+        raise InvalidManifest(f"{key!r} has SHA-256 {found}, not {sha256[:64]!r} as was asked for")
     return parse_manifest(stored.body), stored.body
 
 
@@ -126,8 +135,10 @@ async def read_structure_version(store: Store, layout: DatasetLayout) -> str | N
     return storage_broker_version(stored.body)
 
 
-async def read_source(store: Store, layout: DatasetLayout) -> SourceInventory:
-    """Read a frozen dataset.
+async def read_source(
+    store: Store, layout: DatasetLayout, *, manifest_sha256: str | None = None
+) -> SourceInventory:
+    """Read a frozen dataset; with `manifest_sha256`, only one whose manifest's bytes have it.
 
     Raises SourceNotFound, SourceNotFrozen, InvalidAdminMetadata, InvalidManifest, UnsafePath.
     """
@@ -136,7 +147,7 @@ async def read_source(store: Store, layout: DatasetLayout) -> SourceInventory:
         raise SourceNotFound(f"there is no dataset at {layout.root!r} in bucket {store.bucket!r}")
     if not admin.is_frozen:
         raise SourceNotFrozen(f"dataset {layout.uuid} in bucket {store.bucket!r} is still a proto dataset")
-    manifest, body = await read_manifest(store, layout)
+    manifest, body = await read_manifest(store, layout, sha256=manifest_sha256)
     return SourceInventory(
         layout=layout,
         admin=admin,

@@ -15,6 +15,7 @@ from dtool_s3.errors import (
     ItemArchived,
     ItemMissing,
     NotSupported,
+    QuotaExceeded,
     SourceDamaged,
     UnsafePath,
 )
@@ -70,14 +71,19 @@ class CopyPlan:
         return sum(plan.step is step for plan in self.items)
 
 
-def plan_copy(source: SourceInventory, target: TargetInventory, *, server_side: bool) -> CopyPlan:
-    """Decide for every item of the source's manifest. Raises what makes a complete copy impossible."""
+def plan_copy(
+    source: SourceInventory, target: TargetInventory, *, server_side: bool, added: Iterable[str] = ()
+) -> CopyPlan:
+    """Decide for every item of the source's manifest. Raises what makes a complete copy impossible.
+
+    `added` names documents that the copy has beside the source's.
+    """
     if source.manifest.hash_function != MD5_HASH_FUNCTION:
         raise NotSupported(f"the manifest hashes with {source.manifest.hash_function[:40]!r}, not MD5")
     check_source_items(source.manifest, source.listing.items)
     check_document_names(source.listing.documents)
     check_nothing_extra(source.manifest, target.listing.items, place=target.layout.root)
-    check_no_extra_documents(source.listing.documents, target.listing, place=target.layout.root)
+    check_no_extra_documents({*source.listing.documents, *added}, target.listing, place=target.layout.root)
     return CopyPlan(
         tuple(
             plan_item(
@@ -106,6 +112,12 @@ def check_source_items(manifest: Manifest, items: Mapping[str, ListedObject]) ->
     archived = [item.relpath for item, stored in present if stored.storage_class in _ARCHIVED]
     if archived:
         raise ItemArchived(f"{len(archived)} items must be restored from archive first: {name_few(archived)}")
+
+
+def check_size(size_bytes: int, max_size_bytes: int | None) -> None:
+    """Raise QuotaExceeded where a source is larger than the caller allows."""
+    if max_size_bytes is not None and size_bytes > max_size_bytes:
+        raise QuotaExceeded(f"the source has {size_bytes} bytes, no more than {max_size_bytes} are allowed")
 
 
 def check_nothing_extra(manifest: Manifest, items: Mapping[str, ListedObject], *, place: str) -> None:

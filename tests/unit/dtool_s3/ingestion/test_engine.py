@@ -14,6 +14,7 @@ from dtool_s3.errors import (
     ContentDiffers,
     DtoolS3Error,
     ItemArchived,
+    QuotaExceeded,
     SettingsError,
     SourceDamaged,
     SourceNotFound,
@@ -513,3 +514,16 @@ async def test_a_frozen_dataset_of_other_objects_is_never_touched(change: str) -
         await scene.ingest()
 
     assert not scene.writes()
+
+
+async def test_objects_that_are_larger_than_allowed_are_refused_before_anything_is_written() -> None:
+    scene = make_scene()
+    size_bytes = sum(map(len, OBJECTS.values()))
+
+    with pytest.raises(QuotaExceeded, match=f"{size_bytes} bytes"):
+        await scene.ingest(max_size_bytes=size_bytes - 1)
+    assert scene.server.keys(TARGET) == []
+
+    await scene.ingest(max_size_bytes=size_bytes)
+    assert scene.admin()["type"] == "dataset"
+    await scene.ingest(max_size_bytes=0)  # it is there already: nothing is written
