@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dtool_operator.adapters.cluster import NAMESPACES, EventType, KubernetesCluster, SecretData
+from dtool_operator.adapters.cluster import (
+    NAMESPACES,
+    ConfigMapData,
+    EventType,
+    KubernetesCluster,
+    SecretData,
+)
 from dtool_operator.adapters.connection import Connection
 from dtool_operator.api.reasons import Reason
 from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
@@ -307,6 +313,111 @@ class ClusterContract:
 
         assert refused.value.reason == Reason.SECRET_NOT_FOUND
 
+    # ConfigMaps, for CA bundles
+
+    async def test_a_config_map_of_a_namespace_that_did_not_consent_is_forbidden_rule_5(
+        self, stage: Stage
+    ) -> None:
+        stage.put_config_map("ca", {"ca.crt": "PEM"})
+
+        with pytest.raises(OperatorError) as refused:
+            await stage.cluster.read_config_map(stage.namespace, "ca")
+
+        assert refused.value.reason == Reason.SECRET_FORBIDDEN
+        assert "ConfigMap ca" in refused.value.message
+        assert refused.value.message.endswith(f"--namespace={stage.namespace}")
+
+    async def test_a_config_map_is_read_after_consent_and_its_version_tells_a_change(
+        self, stage: Stage
+    ) -> None:
+        stage.put_config_map("ca", {"ca.crt": "PEM 1"})
+        stage.let_operator_read_secrets()
+
+        async def read() -> ConfigMapData:  # RBAC may take a moment
+            try:
+                return await stage.cluster.read_config_map(stage.namespace, "ca")
+            except OperatorError as error:
+                raise AssertionError(error.message) from error
+
+        first = await eventually_async(read, within=10)
+        again = await stage.cluster.read_config_map(stage.namespace, "ca")
+        stage.put_config_map("ca", {"ca.crt": "PEM 2"})
+        changed = await stage.cluster.read_config_map(stage.namespace, "ca")
+
+        assert (first.data, changed.data) == ({"ca.crt": "PEM 1"}, {"ca.crt": "PEM 2"})
+        assert first.resource_version == again.resource_version != changed.resource_version
+
+    async def test_a_config_map_that_is_not_there_makes_the_bundle_invalid(self, stage: Stage) -> None:
+        with pytest.raises(OperatorError) as refused:
+            await stage.cluster.read_config_map(OPERATOR_NAMESPACE, "no-such-config-map")
+
+        assert refused.value.reason == Reason.CA_BUNDLE_INVALID
+
+    # Objects of the operator's own (rule 9)
+
+    async def test_a_dataset_that_the_operator_creates_is_like_a_users(self, stage: Stage) -> None:
+        body = await stage.cluster.create_dataset(
+            stage.namespace, "found", spec=SPEC, labels={LABEL_UUID: "1"}
+        )
+
+        assert body["metadata"]["labels"] == {LABEL_UUID: "1"}
+        assert body["metadata"]["generation"] == 1
+        assert body["spec"]["bucketRef"] == {"name": "lab"}
+        assert body["spec"]["deletionPolicy"] == "Retain"
+        stored = stage.get("found")
+        assert stored is not None
+        assert (stored["metadata"]["uid"], stored["spec"]) == (body["metadata"]["uid"], body["spec"])
+        assert await stage.cluster.read_dataset(stage.namespace, "found") == body
+        assert await stage.cluster.read_dataset(stage.namespace, "other") is None
+
+    async def test_a_name_that_is_taken_is_a_conflict_and_what_has_it_stays(self, stage: Stage) -> None:
+        before = stage.create("found", SPEC)
+
+        with pytest.raises(Conflict):
+            await stage.cluster.create_dataset(
+                stage.namespace, "found", spec={"bucketRef": {"name": "other"}}, labels={}
+            )
+
+        assert stage.get("found") == before
+
+    async def test_nothing_is_created_in_a_namespace_that_is_not_there(self, stage: Stage) -> None:
+        with pytest.raises(Gone):
+            await stage.cluster.create_dataset("no-such-namespace", "found", spec=SPEC, labels={})
+
+    async def test_a_dataset_outside_the_schema_is_not_created(self, stage: Stage) -> None:
+        with pytest.raises(ApiFailure) as refused:
+            await stage.cluster.create_dataset(stage.namespace, "found", spec={"uuid": 1}, labels={})
+
+        assert refused.value.status == 422
+
+    async def test_a_deletion_takes_the_object_that_was_seen(self, stage: Stage) -> None:
+        body = stage.create("found", SPEC)
+
+        await stage.cluster.delete_object(build_ref(body), resource_version=version(body))
+
+        assert stage.get("found") is None
+        with pytest.raises(Gone):
+            await stage.cluster.delete_object(build_ref(body), resource_version=version(body))
+
+    async def test_an_object_that_somebody_changed_is_not_deleted(self, stage: Stage) -> None:
+        body = stage.create("found", SPEC)
+        stage.set_label("found", "team", "a")
+
+        with pytest.raises(Conflict):
+            await stage.cluster.delete_object(build_ref(body), resource_version=version(body))
+
+        assert stage.get("found") is not None
+
+    async def test_an_object_that_took_the_name_is_not_deleted(self, stage: Stage) -> None:
+        former = stage.create("found", SPEC)
+        stage.delete("found")
+        stage.create("found", SPEC)
+
+        with pytest.raises(Conflict):
+            await stage.cluster.delete_object(build_ref(former), resource_version=version(former))
+
+        assert stage.get("found") is not None
+
     # Lists, Events, namespaces
 
     async def test_a_list_of_metadata_has_every_object_and_its_newest_version(self, stage: Stage) -> None:
@@ -348,6 +459,8 @@ class ClusterContract:
         deleted = await eventually_async(deleted_body, within=30)
         with pytest.raises(Gone):
             await stage.cluster.create_event(ref, type=EventType.NORMAL, reason="Frozen", message="it is")
+        with pytest.raises(Gone):
+            await stage.cluster.create_dataset(stage.namespace, "found", spec=SPEC, labels={})
         written = await stage.cluster.apply_status(ref, PENDING)
         await stage.cluster.patch_metadata(ref, resource_version=version(written), finalizers=())
         assert stage.get("raw") is None

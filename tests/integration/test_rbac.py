@@ -17,6 +17,8 @@ ALLOWED_TO_OPERATOR = [
     "list dtoolbuckets --all-namespaces",
     "watch dtooldatasets --all-namespaces",
     "patch dtooldatasets --namespace=TEAM",
+    "create dtooldatasets --namespace=TEAM",
+    "delete dtooldatasets --namespace=TEAM",
     "patch dtooldatasets --subresource=status --namespace=TEAM",
     "patch dtoolbuckets --subresource=status --namespace=TEAM",
     "watch namespaces",
@@ -26,11 +28,14 @@ ALLOWED_TO_OPERATOR = [
     "get configmaps --namespace=dtool-system",
 ]
 FORBIDDEN_TO_OPERATOR = [
-    "create dtooldatasets --namespace=TEAM",
-    "delete dtooldatasets --namespace=TEAM",
+    "update dtooldatasets --namespace=TEAM",
+    "deletecollection dtooldatasets --namespace=TEAM",
+    "create dtoolbuckets --namespace=TEAM",
     "delete dtoolbuckets --namespace=TEAM",
     "update dtoolbuckets --namespace=TEAM",
     "get secrets --namespace=TEAM",
+    "get configmaps --namespace=TEAM",
+    "list configmaps --namespace=dtool-system",
     "list secrets --namespace=dtool-system",
     "watch secrets --all-namespaces",
     "create secrets --namespace=dtool-system",
@@ -127,6 +132,7 @@ def test_a_team_lets_the_operator_read_its_secrets_by_one_rolebinding(
     )
     try:
         assert is_allowed(control_plane, OPERATOR, f"get secrets --namespace={team}")
+        assert is_allowed(control_plane, OPERATOR, f"get configmaps --namespace={team}")
         assert not is_allowed(control_plane, OPERATOR, f"list secrets --namespace={team}")
         assert not is_allowed(control_plane, OPERATOR, "get secrets --namespace=default")
     finally:

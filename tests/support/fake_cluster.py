@@ -14,6 +14,7 @@ from typing import Any
 
 from dtool_operator.adapters.cluster import (
     NAMESPACES,
+    ConfigMapData,
     EventType,
     ObjectRef,
     SecretData,
@@ -21,7 +22,7 @@ from dtool_operator.adapters.cluster import (
 )
 from dtool_operator.api.reasons import Reason
 from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
-from dtool_operator.names import API_VERSION
+from dtool_operator.names import API_VERSION, DATASET_KIND, DATASET_PLURAL
 from tests.support.kept_objects import KINDS, Body, KeptObjects, OnChange
 
 
@@ -68,6 +69,7 @@ class FakeCluster:
         self.is_closed = False
         self._kept = KeptObjects(now=now, checks_schemas=checks_schemas)
         self._secrets: dict[tuple[str, str], SecretData] = {}
+        self._config_maps: dict[tuple[str, str], ConfigMapData] = {}
         self._readable: set[str] = {operator_namespace}
         self._faults: list[_Fault] = []
         for name in ("kube-system", "default", operator_namespace):
@@ -91,14 +93,45 @@ class FakeCluster:
 
     async def read_secret(self, namespace: str, name: str) -> SecretData:
         with _Faulty(self, "read_secret"):
-            if namespace not in self._readable:
-                subject = f"{self.operator_namespace}:dtool-operator"
-                raise OperatorError(
-                    Reason.SECRET_FORBIDDEN, build_forbidden_message(namespace, name, subject)
-                )
+            self._check_readable(namespace, name, "Secret")
             if (namespace, name) not in self._secrets:
                 raise OperatorError(Reason.SECRET_NOT_FOUND, f"no Secret {namespace}/{name}")
             return self._secrets[namespace, name]
+
+    async def read_config_map(self, namespace: str, name: str) -> ConfigMapData:
+        with _Faulty(self, "read_config_map"):
+            self._check_readable(namespace, name, "ConfigMap")
+            if (namespace, name) not in self._config_maps:
+                raise OperatorError(Reason.CA_BUNDLE_INVALID, f"no ConfigMap {namespace}/{name}")
+            return self._config_maps[namespace, name]
+
+    async def read_dataset(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        with _Faulty(self, "read_dataset"):
+            return copy.deepcopy(self._kept.find(DATASET_PLURAL, namespace, name))
+
+    async def create_dataset(
+        self, namespace: str, name: str, *, spec: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        with _Faulty(self, "create_dataset"):
+            if not self._kept.is_active(namespace):
+                raise Gone(f"namespace {namespace} is being deleted or is gone")
+            if self._kept.find(DATASET_PLURAL, namespace, name) is not None:
+                raise Conflict(f"the name {name} is taken in namespace {namespace}")
+            body = self.create(DATASET_PLURAL, namespace, name, spec, labels=labels)
+            ref = ObjectRef(DATASET_PLURAL, DATASET_KIND, namespace, name, body["metadata"]["uid"])
+            self.writes.append(Write("create_dataset", ref, body["metadata"]["resourceVersion"]))
+            return body
+
+    async def delete_object(self, ref: ObjectRef, *, resource_version: str) -> None:
+        with _Faulty(self, "delete_object"):
+            stored = self._kept.find(ref.plural, ref.namespace, ref.name)
+            if stored is None:
+                raise Gone(f"{ref.plural} {ref.namespace}/{ref.name} does not exist")
+            metadata = stored["metadata"]
+            if metadata["resourceVersion"] != resource_version or metadata["uid"] != ref.uid:
+                raise Conflict(f"{ref.plural} {ref.namespace}/{ref.name} changed")
+            self.delete(ref.plural, ref.namespace, ref.name)
+            self.writes.append(Write("delete_object", ref, resource_version))
 
     async def patch_metadata(
         self,
@@ -181,8 +214,9 @@ class FakeCluster:
         body["metadata"]["deletionTimestamp"] = self._kept.timestamp()
         body["status"] = {"phase": "Terminating"}
         self._kept.store(NAMESPACES, body)
-        for key in [key for key in self._secrets if key[0] == name]:
-            del self._secrets[key]
+        for kept in (self._secrets, self._config_maps):
+            for key in [key for key in kept if key[0] == name]:
+                del kept[key]
         for plural in KINDS:
             for object_name in [key[1] for key in self._kept.objects[plural] if key[0] == name]:
                 self.delete(plural, name, object_name)
@@ -191,6 +225,10 @@ class FakeCluster:
     def put_secret(self, namespace: str, name: str, data: Mapping[str, str]) -> None:
         """Create or replace a Secret."""
         self._secrets[namespace, name] = SecretData(self._kept.next_version(), dict(data))
+
+    def put_config_map(self, namespace: str, name: str, data: Mapping[str, str]) -> None:
+        """Create or replace a ConfigMap."""
+        self._config_maps[namespace, name] = ConfigMapData(self._kept.next_version(), dict(data))
 
     def delete_secret(self, namespace: str, name: str) -> None:
         """Delete a Secret."""
@@ -282,6 +320,12 @@ class FakeCluster:
         for plural, objects in self._kept.objects.items():
             for body in objects.values():
                 yield plural, "ADDED", copy.deepcopy(body)
+
+    def _check_readable(self, namespace: str, name: str, kind: str) -> None:
+        if namespace not in self._readable:
+            subject = f"{self.operator_namespace}:dtool-operator"
+            message = build_forbidden_message(namespace, name, subject, kind=kind)
+            raise OperatorError(Reason.SECRET_FORBIDDEN, message)
 
     def _store_as_operator(self, operation: str, ref: ObjectRef, body: Body) -> Body:
         version = self._kept.version

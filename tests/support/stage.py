@@ -39,6 +39,8 @@ class Stage(Protocol):
 
     def put_secret(self, name: str, data: Mapping[str, str]) -> None: ...
 
+    def put_config_map(self, name: str, data: Mapping[str, str]) -> None: ...
+
     def let_operator_read_secrets(self) -> None: ...
 
     def delete_namespace(self) -> None: ...
@@ -78,6 +80,9 @@ class FakeStage:
 
     def put_secret(self, name: str, data: Mapping[str, str]) -> None:
         self.cluster.put_secret(self.namespace, name, data)
+
+    def put_config_map(self, name: str, data: Mapping[str, str]) -> None:
+        self.cluster.put_config_map(self.namespace, name, data)
 
     def let_operator_read_secrets(self) -> None:
         self.cluster.let_operator_read_secrets(self.namespace)
@@ -119,6 +124,10 @@ class RealStage:
         metadata = {"name": name, "namespace": self.namespace}
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
         self._send("apply", secret)
+
+    def put_config_map(self, name: str, data: Mapping[str, str]) -> None:
+        metadata = {"name": name, "namespace": self.namespace}
+        self._send("apply", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
 
     def let_operator_read_secrets(self) -> None:
         role = "dtool-operator-secret-reader"

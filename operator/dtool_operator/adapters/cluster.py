@@ -1,4 +1,4 @@
-"""The Kubernetes API as the reconcilers see it: a protocol, its values, and the real thing.
+"""The Kubernetes API as the reconcilers see it: the real thing behind the protocol `Cluster`.
 
 Translates errors once, into `dtool_operator.errors`; never puts a Secret's value into a message. Decides
 nothing. What happens on the wire is in `connection`.
@@ -7,15 +7,38 @@ nothing. What happens on the wire is in `connection`.
 import base64
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from dtool_operator import names
+from dtool_operator.adapters.cluster_protocol import (
+    Cluster,
+    ConfigMapData,
+    EventType,
+    ObjectRef,
+    SecretData,
+)
 from dtool_operator.adapters.connection import Connection, Refused
-from dtool_operator.api.reasons import Reason
-from dtool_operator.errors import Conflict, Gone, OperatorError
+from dtool_operator.adapters.refusal import (
+    build_forbidden_message,
+    translate_config_map,
+    translate_creation,
+    translate_event,
+    translate_object,
+    translate_secret,
+)
+from dtool_operator.errors import Conflict, Gone
+
+__all__ = [
+    "NAMESPACES",
+    "Cluster",
+    "ConfigMapData",
+    "EventType",
+    "KubernetesCluster",
+    "ObjectRef",
+    "SecretData",
+    "build_forbidden_message",
+]
 
 NAMESPACES: Final = "namespaces"
 """Plural of the kind, where methods and events take plurals."""
@@ -26,88 +49,6 @@ _EVENT_MESSAGE_MAXIMUM: Final = 1024
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _APPLY_PATCH: Final = "application/apply-patch+yaml"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-
-
-class EventType(StrEnum):
-    """Kubernetes knows these two."""
-
-    NORMAL = "Normal"
-    WARNING = "Warning"
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectRef:
-    """One object of one kind; the uid tells it from an earlier object of the same name."""
-
-    plural: str
-    kind: str
-    namespace: str
-    name: str
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class SecretData:
-    """A Secret's values as text. Values that are not UTF-8 are left out; the repr shows key names only."""
-
-    resource_version: str
-    data: Mapping[str, str] = field(repr=False)
-
-    def __repr__(self) -> str:
-        return f"SecretData(resource_version={self.resource_version!r}, keys={sorted(self.data)})"
-
-
-class Cluster(Protocol):
-    """What the operator asks of the API server.
-
-    Beside what it names, every method raises ApiFailure with the HTTP status (0: no answer).
-    """
-
-    async def read_namespace_uid(self, name: str) -> str | None:
-        """Return the uid that a namespace has now; None if there is none. kube-system's is the cluster's."""
-
-    async def read_secret(self, namespace: str, name: str) -> SecretData:
-        """Read a Secret; raises OperatorError with reason SecretNotFound or SecretForbidden.
-
-        The latter's message carries the kubectl command that lets the operator in (rule 5).
-        """
-
-    async def patch_metadata(
-        self,
-        ref: ObjectRef,
-        *,
-        resource_version: str,
-        finalizers: tuple[str, ...] | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Mapping[str, Any]:
-        """Replace the list of finalizers and set these labels (others stay); return the new body.
-
-        Raises Conflict if the object is not of this resourceVersion and uid, Gone if there is none. The
-        removal of the last finalizer of a deleted object returns the body it had when it went.
-        """
-
-    async def apply_status(
-        self, ref: ObjectRef, status: Mapping[str, Any], *, resource_version: str | None = None
-    ) -> Mapping[str, Any]:
-        """Make this the whole of what the operator says in status; return the new body.
-
-        Send no None and at least one field: the API server takes neither. A status that is there already
-        writes nothing: the resourceVersion stays. Raises Gone if the object of this uid does not exist any
-        more; an object that took its name is never written. Give the resourceVersion that was seen last, to
-        save a request; an old one does no harm.
-        """
-
-    async def create_event(self, ref: ObjectRef, *, type: EventType, reason: str, message: str) -> None:  # noqa: A002
-        """Record an Event on the object; raises Gone if its namespace is being deleted or is gone."""
-
-    async def list_metadata(self, plural: str) -> Mapping[str, str]:
-        """List uid → resourceVersion of all objects of all namespaces, without their content."""
-
-    async def list_served_plurals(self) -> frozenset[str]:
-        """List which kinds of our group the API server knows: empty until the CRDs are installed."""
-
-    async def close(self) -> None:
-        """Close connections."""
 
 
 class KubernetesCluster:
@@ -134,8 +75,48 @@ class KubernetesCluster:
         try:
             body = await self._connection.read(f"/api/v1/namespaces/{namespace}/secrets/{name}")
         except Refused as refused:
-            raise _translate_secret(refused, namespace, name, self._subject) from refused
+            raise translate_secret(refused, namespace, name, self._subject) from refused
         return SecretData(body["metadata"]["resourceVersion"], _decode_secret(body.get("data") or {}))
+
+    async def read_config_map(self, namespace: str, name: str) -> ConfigMapData:
+        """See Cluster."""
+        try:
+            body = await self._connection.read(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        except Refused as refused:
+            raise translate_config_map(refused, namespace, name, self._subject) from refused
+        return ConfigMapData(body["metadata"]["resourceVersion"], body.get("data") or {})
+
+    async def read_dataset(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """See Cluster."""
+        try:
+            return await self._connection.read(f"{_datasets_path(namespace)}/{name}")
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    async def create_dataset(
+        self, namespace: str, name: str, *, spec: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        """See Cluster."""
+        metadata = {"name": name, "namespace": namespace, "labels": dict(labels)}
+        body = {"apiVersion": names.API_VERSION, "kind": names.DATASET_KIND, "metadata": metadata}
+        query = {"fieldManager": names.FIELD_MANAGER}
+        try:
+            return await self._connection.write(
+                "POST", _datasets_path(namespace), {**body, "spec": dict(spec)}, query=query
+            )
+        except Refused as refused:
+            raise translate_creation(refused, namespace, name) from refused
+
+    async def delete_object(self, ref: ObjectRef, *, resource_version: str) -> None:
+        """See Cluster."""
+        preconditions = {"uid": ref.uid, "resourceVersion": resource_version}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        try:
+            await self._connection.write("DELETE", _path(ref), body)
+        except Refused as refused:
+            raise translate_object(refused, _describe(ref)) from refused
 
     async def patch_metadata(
         self,
@@ -181,9 +162,7 @@ class KubernetesCluster:
         try:
             await self._connection.write("POST", f"/api/v1/namespaces/{ref.namespace}/events", body)
         except Refused as refused:
-            if refused.status == 404 or refused.cause == "NamespaceTerminating":
-                raise Gone(f"the namespace {ref.namespace} is being deleted or is gone") from refused
-            raise
+            raise translate_event(refused, ref.namespace) from refused
 
     async def list_metadata(self, plural: str) -> Mapping[str, str]:
         """See Cluster."""
@@ -214,7 +193,7 @@ class KubernetesCluster:
         try:
             body = await self._connection.read(_path(ref))
         except Refused as refused:
-            raise _translate_object(refused, ref) from refused
+            raise translate_object(refused, _describe(ref)) from refused
         if body["metadata"]["uid"] != ref.uid:
             raise Gone(f"{_describe(ref)} was deleted; its name belongs to another object now")
         return str(body["metadata"]["resourceVersion"])
@@ -230,43 +209,19 @@ class KubernetesCluster:
                 "PATCH", _path(ref) + subresource, body, query=query, content_type=content_type
             )
         except Refused as refused:
-            raise _translate_object(refused, ref) from refused
+            raise translate_object(refused, _describe(ref)) from refused
 
 
 def _path(ref: ObjectRef) -> str:
     return f"/apis/{names.API_VERSION}/namespaces/{ref.namespace}/{ref.plural}/{ref.name}"
 
 
+def _datasets_path(namespace: str) -> str:
+    return f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.DATASET_PLURAL}"
+
+
 def _describe(ref: ObjectRef) -> str:
     return f"{ref.kind} {ref.namespace}/{ref.name}"
-
-
-def _translate_object(refused: Refused, ref: ObjectRef) -> OperatorError:
-    match refused.status:
-        case 404:
-            return Gone(f"{_describe(ref)} does not exist any more")
-        case 409:
-            return Conflict(f"{_describe(ref)} changed since it was read")
-        case _:
-            return refused
-
-
-def _translate_secret(refused: Refused, namespace: str, name: str, subject: str) -> OperatorError:
-    match refused.status:
-        case 404:
-            message = f"the Secret {name} does not exist in namespace {namespace}"
-            return OperatorError(Reason.SECRET_NOT_FOUND, message)
-        case 403:
-            return OperatorError(Reason.SECRET_FORBIDDEN, build_forbidden_message(namespace, name, subject))
-        case _:
-            return refused
-
-
-def build_forbidden_message(namespace: str, name: str, subject: str) -> str:
-    """Say how a team lets the operator (`namespace:serviceaccount`) read its Secrets (rule 5)."""
-    role = names.CREDENTIALS_READER_ROLE
-    command = f"kubectl create rolebinding {role} --clusterrole={role} --serviceaccount={subject}"
-    return f"the operator may not read Secret {name} here; to let it: {command} --namespace={namespace}"
 
 
 def _decode_secret(data: Mapping[str, str]) -> dict[str, str]:
