@@ -1,8 +1,8 @@
 """The owner marker `<prefix>.dtool-owner`: which namespace identity a prefix belongs to (rule 4 of the API).
 
-Owns its text and how it is created: once, only where nothing is yet, never overwritten and never removed.
-Whether an owner is the right one is the caller's decision. A marker that cannot be read belongs to somebody
-else: it is an error, never "no owner".
+Owns its text and how it is written: once, only where nothing is yet; never removed, and overwritten only to
+replace an owner that the caller names. Whether an owner is the right one is the caller's decision. A marker
+that cannot be read belongs to somebody else: it is an error, never "no owner".
 """
 
 import json
@@ -17,11 +17,11 @@ from dtool_s3.errors import (
     StorageError,
 )
 from dtool_s3.layout import OWNER_MARKER_NAME
-from dtool_s3.store.protocol import IF_ABSENT, Store
+from dtool_s3.store.protocol import IF_ABSENT, Precondition, Store, if_match
 
 MAX_OWNER_BYTES = 8 * 1024
 _MAX_FIELD_CHARACTERS = 1024
-_CREATE_ATTEMPTS = 4
+_WRITE_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,8 @@ async def read_owner(store: Store, prefix: str) -> Owner | None:
 
     Raises InvalidOwnerMarker for a marker that cannot be understood, and StorageError.
     """
-    key = owner_key(prefix)
-    try:
-        stored = await store.get(key, max_bytes=MAX_OWNER_BYTES)
-        return parse_owner(stored.body)
-    except NotFound:
-        return None
-    except RequestRefused as error:
-        if error.code != "EntityTooLarge":
-            raise
-        raise InvalidOwnerMarker(f"{key!r} in bucket {store.bucket!r} is too large") from error
-    except InvalidOwnerMarker as error:
-        raise InvalidOwnerMarker(f"{key!r} in bucket {store.bucket!r}: {error}") from error
+    owner, _ = await _read(store, prefix)
+    return owner
 
 
 async def ensure_owner(store: Store, prefix: str, owner: Owner) -> Owner:
@@ -99,21 +89,52 @@ async def ensure_owner(store: Store, prefix: str, owner: Owner) -> Owner:
     It is read first and after the write, so that a store which ignores If-None-Match does not lose somebody
     else's marker. A conflict or an unclear answer is settled by reading. Raises as `read_owner`.
     """
+    return await _write_over(store, prefix, owner, replaced=None)
+
+
+async def replace_owner(store: Store, prefix: str, *, expected: Owner, new: Owner) -> Owner:
+    """Put `new` in the place of exactly `expected`; return who owns the prefix now, whoever that is.
+
+    Anybody else's marker stays as it is; where there is none, `new` gets it. Written with If-Match on the
+    marker that was read, and read again afterwards, by which a lost answer is settled too. Raises as
+    `read_owner`.
+    """
+    return await _write_over(store, prefix, new, replaced=expected)
+
+
+async def _write_over(store: Store, prefix: str, owner: Owner, *, replaced: Owner | None) -> Owner:
+    """Write the marker over nothing, or over that of `replaced`, until a look shows an owner that stays."""
     problem: StorageError = BucketUnreachable(f"{owner_key(prefix)!r} was written and cannot be read back")
-    for _ in range(_CREATE_ATTEMPTS):
-        found = await read_owner(store, prefix)
-        if found is not None:
+    for _ in range(_WRITE_ATTEMPTS):
+        found, condition = await _read(store, prefix)
+        if found is not None and (found == owner or found != replaced):
             return found
         try:
-            await store.put(owner_key(prefix), dump_owner(owner), precondition=IF_ABSENT)
+            await store.put(owner_key(prefix), dump_owner(owner), precondition=condition)
         except StorageError as error:
             if not (error.retryable or isinstance(error, PreconditionFailed)):
                 raise
             problem = error
-    found = await read_owner(store, prefix)
-    if found is None:
+    found, _ = await _read(store, prefix)
+    if found is None or (found != owner and found == replaced):
         raise problem
     return found
+
+
+async def _read(store: Store, prefix: str) -> tuple[Owner | None, Precondition]:
+    """Return the owner, and the condition under which what was read is what is written over."""
+    key = owner_key(prefix)
+    try:
+        stored = await store.get(key, max_bytes=MAX_OWNER_BYTES)
+        return parse_owner(stored.body), if_match(stored.info.etag)
+    except NotFound:
+        return None, IF_ABSENT
+    except RequestRefused as error:
+        if error.code != "EntityTooLarge":
+            raise
+        raise InvalidOwnerMarker(f"{key!r} in bucket {store.bucket!r} is too large") from error
+    except InvalidOwnerMarker as error:
+        raise InvalidOwnerMarker(f"{key!r} in bucket {store.bucket!r}: {error}") from error
 
 
 def _text(document: dict[str, object], name: str) -> str:

@@ -1,6 +1,7 @@
-"""The owner marker: created once, read always, never overwritten."""
+"""The owner marker: created once, read always, overwritten only for an owner that is named."""
 
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -13,12 +14,14 @@ from dtool_s3.ownership import (
     owner_key,
     parse_owner,
     read_owner,
+    replace_owner,
 )
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer, MemoryStore
 
 PREFIX = "u/alice/"
 ALICE = Owner("cluster-1", "uid-alice", "alice", PREFIX)
+BOB = Owner("cluster-2", "uid-bob", "bob", PREFIX)
 OTHER = Owner("cluster-1", "uid-mallory", "alice", PREFIX)
 
 
@@ -156,3 +159,91 @@ async def test_a_refused_write_is_not_repeated(server: MemoryServer, store: Memo
         await ensure_owner(store, PREFIX, ALICE)
 
     assert [request.operation for request in server.requests] == ["get", "put"]
+
+
+async def test_exactly_the_named_owner_is_replaced(server: MemoryServer, store: MemoryStore) -> None:
+    server.write("lab", owner_key(PREFIX), dump_owner(OTHER))
+
+    assert await replace_owner(store, PREFIX, expected=OTHER, new=ALICE) == ALICE
+
+    assert server.read("lab", owner_key(PREFIX)).body == dump_owner(ALICE)
+    assert [request.operation for request in server.requests] == ["get", "put", "get"]
+
+
+@pytest.mark.parametrize("honours", [True, False])
+async def test_an_owner_that_is_not_the_named_one_stays(*, honours: bool) -> None:
+    server = MemoryServer(honours_preconditions=honours)
+    server.create_bucket("lab")
+    server.write("lab", owner_key(PREFIX), dump_owner(BOB))
+
+    assert await replace_owner(server.store("lab"), PREFIX, expected=OTHER, new=ALICE) == BOB
+
+    assert server.read("lab", owner_key(PREFIX)).body == dump_owner(BOB)
+
+
+async def test_who_replaced_already_writes_nothing(server: MemoryServer, store: MemoryStore) -> None:
+    server.write("lab", owner_key(PREFIX), dump_owner(ALICE))
+
+    assert await replace_owner(store, PREFIX, expected=OTHER, new=ALICE) == ALICE
+
+    assert [request.operation for request in server.requests] == ["get"]
+
+
+async def test_where_the_named_owner_is_gone_the_prefix_becomes_ours(store: MemoryStore) -> None:
+    assert await replace_owner(store, PREFIX, expected=OTHER, new=ALICE) == ALICE
+
+    assert await read_owner(store, PREFIX) == ALICE
+
+
+async def test_of_two_that_replace_one_owner_the_first_wins(server: MemoryServer, store: MemoryStore) -> None:
+    server.write("lab", owner_key(PREFIX), dump_owner(OTHER))
+
+    def bob_replaces() -> None:
+        server.write("lab", owner_key(PREFIX), dump_owner(BOB))
+
+    server.faults.append(Fault("put", hook=bob_replaces))
+
+    assert await replace_owner(store, PREFIX, expected=OTHER, new=ALICE) == BOB
+
+
+@pytest.mark.parametrize("honours", [True, False])
+@pytest.mark.parametrize("operation", ["get", "put"])
+@pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize("after_effect", [True, False])
+async def test_a_replacement_that_fails_anywhere_converges_when_it_is_called_again(
+    *, honours: bool, operation: str, skip: int, after_effect: bool
+) -> None:
+    server = MemoryServer(honours_preconditions=honours)
+    server.create_bucket("lab")
+    server.write("lab", owner_key(PREFIX), dump_owner(OTHER))
+    store = server.store("lab")
+    fault = Fault(operation, error=BucketUnreachable("lost"), skip=skip, after_effect=after_effect)
+    server.faults.append(fault)
+
+    with suppress(BucketUnreachable):
+        await replace_owner(store, PREFIX, expected=OTHER, new=ALICE)
+
+    assert await replace_owner(store, PREFIX, expected=OTHER, new=ALICE) == ALICE
+
+
+async def test_a_replacement_that_the_store_never_takes_is_an_error(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    server.write("lab", owner_key(PREFIX), dump_owner(OTHER))
+    server.faults.append(Fault("put", error=BucketUnreachable("no answer"), times=None))
+
+    with pytest.raises(BucketUnreachable, match="no answer"):
+        await replace_owner(store, PREFIX, expected=OTHER, new=ALICE)
+
+    assert server.read("lab", owner_key(PREFIX)).body == dump_owner(OTHER)
+
+
+async def test_a_marker_that_cannot_be_understood_is_never_replaced(
+    server: MemoryServer, store: MemoryStore
+) -> None:
+    server.write("lab", owner_key(PREFIX), b"notes")
+
+    with pytest.raises(InvalidOwnerMarker):
+        await replace_owner(store, PREFIX, expected=OTHER, new=ALICE)
+
+    assert server.read("lab", owner_key(PREFIX)).body == b"notes"
