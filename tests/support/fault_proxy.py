@@ -18,15 +18,15 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tests.support.http_messages import read_answer, read_body, read_head
+
 _START = re.compile(rb"\A(\S+) (\S+) HTTP/1\.1\r\n")
-_STATUS = re.compile(rb"\AHTTP/1\.1 (\d{3})")
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _COPIES = re.compile(rb"\r\nx-amz-copy-source: ", re.IGNORECASE)
 # not signed, and answered here: a client that waits for "100 Continue" is told to go on
 _EXPECT = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 _NAME = re.compile(rb"(?<=\r\n)[^:\r\n]+(?=:)")
+_POLL_SECONDS = 0.05
 
 
 class Stage(Enum):
@@ -40,6 +40,8 @@ class Stage(Enum):
     AFTER = auto()
     #: The server never sees it and the client gets no answer, until one of them gives up.
     SILENT = auto()
+    #: It waits until its fault is taken from the proxy, and then passes.
+    HELD = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ CUT_BEFORE = Harm("cut before the request", Stage.BEFORE)
 CUT_IN_THE_BODY = Harm("cut in the middle of the body", Stage.MIDDLE)
 LOST_ANSWER = Harm("answer lost", Stage.AFTER)
 SILENCE = Harm("no answer", Stage.SILENT)
+HELD = Harm("held back", Stage.HELD)
 #: S3 answers copies and completions with 200 before it knows how they end.
 ERROR_IN_200 = Harm("200 with an error, nothing done", Stage.BEFORE, 200, "InternalError")
 ERROR_IN_200_AFTER = Harm("200 with an error, yet done", Stage.AFTER, 200, "InternalError")
@@ -83,7 +86,8 @@ class Seen:
 class Fault:
     """A harm for matching requests: `skip` of them pass, then `times` are hit (None: all).
 
-    `method` and `target` are patterns of `fnmatch`; `body` is a text that the request's body contains.
+    `method` and `target` are patterns of `fnmatch`; `body` is a text that the request's body contains. Of
+    those that remain one in `every` is hit.
     """
 
     harm: Harm
@@ -92,6 +96,7 @@ class Fault:
     body: str = ""
     times: int | None = 1
     skip: int = 0
+    every: int = 1
     hits: int = field(default=0, init=False)
     _seen: int = field(default=0, init=False, repr=False)
 
@@ -101,7 +106,8 @@ class Fault:
         if not matches or self.body.encode() not in body:
             return False
         self._seen += 1
-        if self._seen <= self.skip or (self.times is not None and self.hits >= self.times):
+        is_over = self.times is not None and self.hits >= self.times
+        if self._seen <= self.skip or is_over or (self._seen - self.skip) % self.every:
             return False
         self.hits += 1
         return True
@@ -117,13 +123,15 @@ class FaultProxy:
     """A running proxy; append to `faults`, read `requests`.
 
     A silent connection is closed after `patience_seconds`, as a load balancer does. With
-    `changes_header_case` the answers' header names look as Go's servers write them.
+    `changes_header_case` the answers' header names look as Go's servers write them. Every request waits for
+    `delay_seconds` before it goes on.
     """
 
     url: str
     upstream: tuple[str, int]
     patience_seconds: float = 60.0
     changes_header_case: bool = False
+    delay_seconds: float = 0.0
     faults: list[Fault] = field(default_factory=list)
     requests: list[Seen] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -135,15 +143,26 @@ class FaultProxy:
             self.requests.append(seen)
             return next((fault.harm for fault in self.faults if fault.claims(seen, body)), None)
 
+    def delay(self) -> None:
+        """Make a request wait."""
+        if self.delay_seconds:
+            self._is_ending.wait(self.delay_seconds)
+
+    def wait_for_release(self, harm: Harm, client: socket.socket) -> bool:
+        """Return True when no fault with this harm is left, False when the client gave up before."""
+        while any(fault.harm is harm for fault in self.faults) and not self._is_ending.is_set():
+            if select.select([client], [], [], _POLL_SECONDS)[0]:
+                return False
+        return not self._is_ending.is_set()
+
     def end(self) -> None:
         """Let silent connections go."""
         self._is_ending.set()
 
     def wait_for_the_end(self, client: socket.socket) -> None:
         """Return when the client gives up, or the proxy does."""
-        poll_seconds = 0.05
-        for _ in range(int(self.patience_seconds / poll_seconds)):
-            gave_up = select.select([client], [], [], poll_seconds)[0]
+        for _ in range(int(self.patience_seconds / _POLL_SECONDS)):
+            gave_up = select.select([client], [], [], _POLL_SECONDS)[0]
             if gave_up or self._is_ending.is_set():
                 return
 
@@ -168,16 +187,21 @@ class _Connection(socketserver.StreamRequestHandler):
 
     def _serve(self) -> bool:
         """Serve one request; False: the connection is over."""
-        head = _read_head(self.rfile)
+        head = read_head(self.rfile)
         start = _START.match(head)
         if start is None:
             return False
         if _EXPECT.search(head):
             self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = _EXPECT.sub(b"", head)
-        body = _read_body(self.rfile, head, if_open=False)
+        body = read_body(self.rfile, head, if_open=False)
         seen = Seen(start[1].decode(), unquote(start[2].decode()), bool(_COPIES.search(head)))
         harm = self.server.proxy.claim(seen, body)
+        self.server.proxy.delay()
+        if harm is not None and harm.stage is Stage.HELD:
+            if not self.server.proxy.wait_for_release(harm, self.connection):
+                return False
+            harm = None
         if harm is None:
             answer = self._ask(head + body, seen.method)
             self.connection.sendall(self._recased(answer))
@@ -189,7 +213,7 @@ class _Connection(socketserver.StreamRequestHandler):
         with socket.create_connection(self.server.proxy.upstream) as upstream:
             upstream.sendall(request)
             with upstream.makefile("rb") as answers:
-                return _read_answer(answers, method)
+                return read_answer(answers, method)
 
     def _harm(self, harm: Harm, head: bytes, body: bytes, method: str) -> bool:
         match harm.stage:
@@ -230,55 +254,13 @@ def _refuse(harm: Harm, method: str) -> bytes:
     return f"{head}Content-Length: {len(document)}\r\n\r\n{body}".encode()
 
 
-def _read_head(reader: Any) -> bytes:
-    lines = []
-    while line := reader.readline():
-        lines.append(line)
-        if line == b"\r\n":
-            break
-    return b"".join(lines)
-
-
-def _read_body(reader: Any, head: bytes, *, if_open: bool) -> bytes:
-    """Read a message's body as it was framed; `if_open`: without a frame it ends with the connection."""
-    if _CHUNKED.search(head):
-        return _read_chunks(reader)
-    if length := _LENGTH.search(head):
-        return bytes(reader.read(int(length[1])))
-    return bytes(reader.read()) if if_open else b""
-
-
-def _read_chunks(reader: Any) -> bytes:
-    parts = []
-    while True:
-        size = reader.readline()
-        parts.append(size)
-        count = int(size.split(b";")[0], 16)
-        if count == 0:
-            return b"".join(parts) + _read_head(reader)
-        parts.append(reader.read(count + 2))
-
-
-def _read_answer(reader: Any, method: str) -> bytes:
-    head = _read_head(reader)
-    status = _STATUS.match(head)
-    if status is None:
-        return head
-    number = int(status[1])
-    if number < 200:
-        return _read_answer(reader, method)
-    if method == "HEAD" or number in {204, 304}:
-        return head
-    return head + _read_body(reader, head, if_open=True)
-
-
 @contextmanager
-def fault_proxy(upstream_url: str) -> Iterator[FaultProxy]:
+def fault_proxy(upstream_url: str, *, port: int = 0) -> Iterator[FaultProxy]:
     """Run a proxy in front of `upstream_url`; its clients must be closed before it ends."""
     upstream = urlsplit(upstream_url)
     assert upstream.hostname is not None
     assert upstream.port is not None
-    with _Server(("127.0.0.1", 0), _Connection) as server:
+    with _Server(("127.0.0.1", port), _Connection) as server:
         url = f"http://127.0.0.1:{server.server_address[1]}"
         server.proxy = FaultProxy(url, (upstream.hostname, upstream.port))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
