@@ -52,7 +52,7 @@ async def connect(tmp_path: Path) -> AsyncIterator[Connect]:
 
 @pytest.mark.parametrize(
     "trouble",
-    [RESET, Answer(429), Answer(500), Answer(502), Answer(503), Answer(504)],
+    [Answer(429), Answer(500), Answer(502), Answer(503), Answer(504)],
     ids=lambda a: a.status,
 )
 async def test_a_read_survives_what_passes(connect: Connect, trouble: Answer) -> None:
