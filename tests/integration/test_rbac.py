@@ -26,6 +26,9 @@ ALLOWED_TO_OPERATOR = [
     "create events --namespace=TEAM",
     "get secrets --namespace=dtool-system",
     "get configmaps --namespace=dtool-system",
+    "create leases --namespace=dtool-system",
+    "get leases/dtool-operator --namespace=dtool-system",
+    "update leases/dtool-operator --namespace=dtool-system",
 ]
 FORBIDDEN_TO_OPERATOR = [
     "update dtooldatasets --namespace=TEAM",
@@ -42,6 +45,9 @@ FORBIDDEN_TO_OPERATOR = [
     "create pods --namespace=dtool-system",
     "create rolebindings --namespace=TEAM",
     "patch namespaces",
+    "update leases/another --namespace=dtool-system",
+    "delete leases/dtool-operator --namespace=dtool-system",
+    "get leases/dtool-operator --namespace=TEAM",
 ]
 USERS = {
     "view": (
