@@ -185,7 +185,7 @@ def _build_seaweedfs(grant: Grant) -> dict[str, Any]:
     name = f"dtool-{grant.bucket}-{grant.namespace}"
     document = _build_document(grant, PolicyFormat.SEAWEEDFS)
     return {
-        "identities": [{"name": grant.namespace, "policyNames": [name]}],
+        "identities": [{"name": grant.namespace, "actions": [], "policyNames": [name]}],
         "policies": [{"name": name, "content": json.dumps(document)}],
     }
 

@@ -158,7 +158,7 @@ def test_seaweedfs_gets_a_policy_and_an_identity_that_has_it() -> None:
 
     (identity,) = document["identities"]
     (attached,) = document["policies"]
-    assert identity == {"name": "alice", "policyNames": [attached["name"]]}
+    assert identity == {"name": "alice", "actions": [], "policyNames": [attached["name"]]}
     listing = statement(json.loads(attached["content"]), "List")
     assert "s3:ListBucketMultipartUploads" in listing["Action"]
     assert listing["Condition"] == {"StringLike": {"s3:prefix": ["u/alice/*", "dtool*"]}}
