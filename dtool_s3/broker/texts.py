@@ -3,15 +3,12 @@
 Items, their metadata and freezing are in `dtool_s3.storagebroker`; their keys are not written from here.
 """
 
-from datetime import UTC, datetime
-
-from dtoolcore.utils import timestamp
-
 from dtool_s3.blocking import run
 from dtool_s3.broker.place import PlaceBroker
 from dtool_s3.documents import MAX_OVERLAY_BYTES
 from dtool_s3.errors import ContentDiffers, NotFound, NotSupported
 from dtool_s3.layout import DTOOL_README_TXT
+from dtool_s3.metadata import update_readme
 from dtool_s3.publication.contents import names_below
 from dtool_s3.store.protocol import ObjectInfo
 
@@ -75,16 +72,8 @@ class TextBroker(PlaceBroker):
         self.put_text(self.get_readme_key(), content)
 
     def update_readme(self, content: str) -> None:
-        """Write README.yml after keeping the old one as `README.yml-<seconds since 1970, UTC>`."""
-        key = self.get_readme_key()
-        try:
-            old = self.get_text(key)
-        except NotFound:  # a dataset that was frozen without one
-            old = None
-        if old is not None:
-            now = timestamp(datetime.now(UTC).replace(tzinfo=None))
-            self.put_text(f"{key}-{now}", old)
-        self.put_text(key, content)
+        """Write README.yml after keeping the old one; see `dtool_s3.metadata.update_readme`."""
+        run(update_readme(self.store, self.layout, content))
 
     def list_overlay_names(self) -> list[str]:
         """Return the names of all overlays; names may contain dots."""

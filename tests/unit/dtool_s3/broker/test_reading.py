@@ -249,7 +249,7 @@ def test_a_new_readme_of_a_frozen_dataset_keeps_the_old_one(server: MemoryServer
 
 
 def test_a_readme_that_cannot_be_kept_is_not_replaced(server: MemoryServer, bench: Bench) -> None:
-    server.faults.append(Fault("put", f"{LAYOUT.readme_key}-*", error=AccessDenied("403")))
+    server.faults.append(Fault("copy", f"{LAYOUT.readme_key}-*", error=AccessDenied("403")))
 
     with pytest.raises(AccessDenied):
         bench.frozen().put_readme("description: better\n")
