@@ -19,7 +19,7 @@ CONNECT_TIMEOUT_SECONDS = 10
 
 def fetch(url: str, *, ca_bundle: str | None, max_bytes: int) -> bytes:
     """Read what lies at an http or https URL. Raises StorageError, SettingsError, urllib3's HTTPError."""
-    with _pool(ca_bundle, urlsplit(url)) as pool:
+    with open_pool(urlsplit(url), ca_bundle=ca_bundle) as pool:
         for _ in range(MAX_REDIRECTS + 1):
             with pool.request(
                 "GET", url, redirect=False, retries=False, preload_content=False, decode_content=False
@@ -44,7 +44,11 @@ def _read(answer: urllib3.BaseHTTPResponse, shown: str, max_bytes: int) -> bytes
     return body
 
 
-def _pool(ca_bundle: str | None, parts: SplitResult) -> urllib3.PoolManager:
+def open_pool(parts: SplitResult, *, ca_bundle: str | None, connections: int = 1) -> urllib3.PoolManager:
+    """Return a client for one host that knows the environment's proxies and certificates; opens nothing yet.
+
+    Raises SettingsError for certificates that cannot be read.
+    """
     ca_bundle = ca_bundle or os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
     try:
         context = ssl.create_default_context(cafile=ca_bundle)
@@ -53,8 +57,8 @@ def _pool(ca_bundle: str | None, parts: SplitResult) -> urllib3.PoolManager:
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     proxy = getproxies().get(parts.scheme)
     if proxy and not proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy, ssl_context=context, timeout=timeout)
-    return urllib3.PoolManager(ssl_context=context, timeout=timeout)
+        return urllib3.ProxyManager(proxy, ssl_context=context, timeout=timeout, maxsize=connections)
+    return urllib3.PoolManager(ssl_context=context, timeout=timeout, maxsize=connections)
 
 
 def _shown(url: str) -> str:
