@@ -78,10 +78,16 @@ async def _run_operator(settings: Settings) -> None:
     from dtool_operator.adapters.cluster import KubernetesCluster  # noqa: PLC0415
     from dtool_operator.adapters.connection import Connection  # noqa: PLC0415
     from dtool_operator.handlers.app import OperatorProcess  # noqa: PLC0415
+    from dtool_operator.handlers.leadership import build_leadership  # noqa: PLC0415
+    from dtool_operator.metrics import Metrics  # noqa: PLC0415
     from dtool_operator.reconcile.build import build_operator  # noqa: PLC0415
 
-    cluster = KubernetesCluster(Connection(), operator_namespace=settings.namespace)
-    await OperatorProcess(settings, cluster, build_operator(settings, cluster)).run()
+    metrics = Metrics()
+    connection = Connection(writes_per_second=settings.api_writes_per_second, observer=metrics)
+    cluster = KubernetesCluster(connection, operator_namespace=settings.namespace)
+    operator = build_operator(settings, cluster, metrics=metrics)
+    leadership = build_leadership(settings)
+    await OperatorProcess(settings, cluster, operator, metrics=metrics, leadership=leadership).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From start to end of the operator's process: probes, CRDs, watches, stop. The only place that runs kopf.
+"""From start to end of the operator's process: probes, CRDs, Lease, watches, stop. Only here kopf is run.
 
 Owns the order of things and nothing of what the operator does.
 """
@@ -6,24 +6,31 @@ Owns the order of things and nothing of what the operator does.
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import kopf
 
 from dtool_operator.adapters.cluster import Cluster
-from dtool_operator.adapters.connection import NotConfigured
+from dtool_operator.adapters.connection import SERVICE_ACCOUNT_DIR, NotConfigured
+from dtool_operator.adapters.lease import Leadership, LeaseLost
 from dtool_operator.errors import ApiFailure
 from dtool_operator.handlers.health import HealthServer
 from dtool_operator.handlers.informer import LOGIN_LIFETIME, build_registry, build_settings
 from dtool_operator.handlers.sink import Operator
 from dtool_operator.handlers.watch import Watch, WatchKeeper
+from dtool_operator.metrics import Metrics
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
 from dtool_operator.settings import Settings
 
 _KINDS: Final = frozenset({BUCKET_PLURAL, DATASET_PLURAL})
 _RETRY: Final = timedelta(seconds=2)
+EXIT_LEASE_LOST: Final = 3
+"""Of the process: others may work already, so nothing is ended in order; the kernel ends the workers."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,15 +44,25 @@ class OperatorProcess:
         cluster: Cluster,
         operator: Operator,
         *,
+        metrics: Metrics | None = None,
+        leadership: Leadership | None = None,
         login_lifetime: timedelta = LOGIN_LIFETIME,
+        service_account_dir: Path = SERVICE_ACCOUNT_DIR,
+        end_at_once: Callable[[int], None] = os._exit,
     ) -> None:
         self.stop = asyncio.Event()
         self._cluster = cluster
         self._operator = operator
+        self._metrics = metrics or Metrics()
+        self._leadership = leadership
+        self._is_waiting = False
         self._login_lifetime = login_lifetime
+        self._service_account_dir = service_account_dir
+        self._end_at_once = end_at_once
         self._watch = Watch(operator)
         self._keeper = WatchKeeper(self._watch, operator, cluster, interval=settings.resync_interval)
         self._keeping: asyncio.Task[None] | None = None
+        self._holding: asyncio.Task[None] | None = None
         self._is_started = False
         self._failure: BaseException | None = None
         self.health = HealthServer(
@@ -53,6 +70,7 @@ class OperatorProcess:
             port=settings.health_port,
             find_problem=self.find_problem,
             find_obstacle=self.find_obstacle,
+            show_metrics=self._metrics.show,
         )
 
     async def run(self) -> None:
@@ -65,7 +83,7 @@ class OperatorProcess:
         _LOG.info("health_served", extra={"port": self.health.port})
         try:
             self._take_signals()
-            if not await self._wait_for_kinds():
+            if not await self._wait_for_kinds() or not await self._lead():
                 return
             self._is_started = True
             await self._operator.start()
@@ -88,10 +106,34 @@ class OperatorProcess:
         return self._operator.is_healthy() or self._keeper.find_problem()
 
     def find_obstacle(self) -> str | None:
-        """Say why the operator does not work yet, or None."""
-        if not self._keeper.is_synced:
+        """Say why the operator does not work yet, or None.
+
+        One that waits for the Lease is ready to: a rolling update ends the old replica, which has the Lease,
+        only when the new one is ready.
+        """
+        if not self._is_waiting and not self._keeper.is_synced:
             return "not all objects have been seen yet"
         return self.find_problem()
+
+    async def _lead(self) -> bool:
+        """Wait until this process is the one that works; False if told to stop before."""
+        if self._leadership is None:
+            self._metrics.lead(is_leading=True)
+            return True
+        self._is_waiting = True
+        if not await self._leadership.acquire(self.stop):
+            return False
+        self._is_waiting = False
+        self._metrics.lead(is_leading=True)
+        self._holding = asyncio.create_task(self._hold(self._leadership), name="lease")
+        return True
+
+    async def _hold(self, leadership: Leadership) -> None:
+        try:
+            await leadership.hold()
+        except LeaseLost as lost:
+            _LOG.critical("lease_lost", extra={"why": lost.message})
+            self._end_at_once(EXIT_LEASE_LOST)
 
     def _keep_watch(self) -> None:
         def end_with_it(task: asyncio.Task[None]) -> None:
@@ -108,7 +150,9 @@ class OperatorProcess:
             loop.add_signal_handler(number, self.stop.set)
 
     def _build_registry(self) -> kopf.OperatorRegistry:
-        registry = build_registry(self._watch, login_lifetime=self._login_lifetime)
+        registry = build_registry(
+            self._watch, login_lifetime=self._login_lifetime, service_account_dir=self._service_account_dir
+        )
 
         @kopf.on.cleanup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
         async def finish(**_: Any) -> None:
@@ -127,8 +171,19 @@ class OperatorProcess:
         if self._is_started:
             self._is_started = False
             await self._operator.stop()
+        await self._give_up_lease()
         await self._cluster.close()
         await self.health.stop()
+
+    async def _give_up_lease(self) -> None:
+        """Let another process begin, now that nothing works here any more."""
+        if self._holding is not None:
+            self._holding.cancel()
+            await asyncio.gather(self._holding, return_exceptions=True)
+            self._holding = None
+        if self._leadership is not None:
+            leadership, self._leadership = self._leadership, None
+            await leadership.release()
 
     async def _wait_for_kinds(self) -> bool:
         """Wait until both CRDs are served; False if told to stop before.

@@ -1,4 +1,4 @@
-"""Answers to the kubelet: /healthz (shall this process be restarted?) and /readyz (does it work?).
+"""Answers to the kubelet: /healthz (shall it be restarted?) and /readyz (does it work?); and /metrics.
 
 Runs in the operator's event loop on purpose: a loop that hangs does not answer.
 """
@@ -14,8 +14,17 @@ Check = Callable[[], str | None]
 class HealthServer:
     """A small HTTP server; `port` is the one it listens on once it was started."""
 
-    def __init__(self, *, host: str, port: int, find_problem: Check, find_obstacle: Check) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        find_problem: Check,
+        find_obstacle: Check,
+        show_metrics: Callable[[], tuple[str, bytes]],
+    ) -> None:
         self.port = port
+        self._show_metrics = show_metrics
         self._host = host
         self._checks = {"/healthz": find_problem, "/readyz": find_obstacle}
         self._runner: web.AppRunner | None = None
@@ -25,6 +34,7 @@ class HealthServer:
         application = web.Application()
         application.router.add_get("/healthz", self._answer)
         application.router.add_get("/readyz", self._answer)
+        application.router.add_get("/metrics", self._answer_metrics)
         runner = web.AppRunner(application, handle_signals=False, access_log=None, shutdown_timeout=1)
         await runner.setup()
         self._runner = runner
@@ -43,3 +53,7 @@ class HealthServer:
             return web.Response(text="ok\n")
         status = 500 if request.path == "/healthz" else 503
         return web.Response(status=status, text=f"{problem}\n")
+
+    async def _answer_metrics(self, _: web.Request) -> web.Response:
+        content_type, text = self._show_metrics()
+        return web.Response(body=text, headers={"Content-Type": content_type})

@@ -7,11 +7,13 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, cast
 
 import kopf
 
 from dtool_operator.adapters.cluster import NAMESPACES
+from dtool_operator.adapters.connection import SERVICE_ACCOUNT_DIR
 from dtool_operator.handlers.watch import Watch
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL, GROUP, VERSION
 
@@ -25,7 +27,12 @@ _RESOURCES: Final = (
 )
 
 
-def build_registry(watch: Watch, *, login_lifetime: timedelta = LOGIN_LIFETIME) -> kopf.OperatorRegistry:
+def build_registry(
+    watch: Watch,
+    *,
+    login_lifetime: timedelta = LOGIN_LIFETIME,
+    service_account_dir: Path = SERVICE_ACCOUNT_DIR,
+) -> kopf.OperatorRegistry:
     """Say what is watched, and how to log in."""
     registry = kopf.OperatorRegistry()
 
@@ -37,21 +44,32 @@ def build_registry(watch: Watch, *, login_lifetime: timedelta = LOGIN_LIFETIME) 
 
     @kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
-        info = read_login(settings)
+        info = read_login(settings, service_account_dir)
         return dataclasses.replace(info, expiration=datetime.now(UTC) + login_lifetime)
 
     return registry
 
 
-def read_login(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
+def read_login(settings: kopf.OperatorSettings, service_account_dir: Path) -> kopf.ConnectionInfo:
     """Read where the API server is and who we are, as `adapters.connection` does: never a default file."""
     if os.environ.get("KUBECONFIG"):
         info = kopf.login_with_kubeconfig(settings=settings)
-    else:
-        info = kopf.login_with_service_account(settings=settings)
-    if info is None:
+        if info is None:
+            raise kopf.LoginError("KUBECONFIG names no file that can be read")
+        return info
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
         raise kopf.LoginError("neither KUBECONFIG nor the ServiceAccount of a Pod")
-    return info
+    try:
+        token = (service_account_dir / "token").read_text().strip()
+    except OSError as error:
+        raise kopf.LoginError(f"the ServiceAccount's token cannot be read: {error.strerror}") from error
+    return kopf.ConnectionInfo(
+        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        ca_path=str(service_account_dir / "ca.crt"),
+        token=token,
+        trust_env=settings.networking.trust_env,
+    )
 
 
 def build_settings() -> kopf.OperatorSettings:

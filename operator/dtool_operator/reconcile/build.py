@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from dtool_operator.adapters.cluster import Cluster
 from dtool_operator.adapters.storage import open_s3_store
+from dtool_operator.metrics import Metrics
 from dtool_operator.planning.observed import Policy
 from dtool_operator.reconcile.operator import Operator
 from dtool_operator.settings import Settings
@@ -11,7 +12,7 @@ from dtool_operator.transfers.executor import Executor, OnChange
 from dtool_operator.transfers.process import ProcessExecutor
 
 
-def build_operator(settings: Settings, cluster: Cluster) -> Operator:
+def build_operator(settings: Settings, cluster: Cluster, *, metrics: Metrics | None = None) -> Operator:
     """Build the operator; nothing is started, and no I/O happens yet."""
 
     def build_executor(on_change: OnChange) -> Executor:
@@ -23,6 +24,7 @@ def build_operator(settings: Settings, cluster: Cluster) -> Operator:
         open_store=open_s3_store,
         policy=build_policy(settings),
         workers=settings.reconcile_workers,
+        metrics=metrics,
     )
 
 

@@ -20,6 +20,7 @@ from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.reasons import Reason
 from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
 from dtool_operator.logs import log_reconcile
+from dtool_operator.metrics import Census, Metrics
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL
 from dtool_operator.planning.observed import Policy
 from dtool_operator.planning.plan import Backoff, CancelTransfer, DatasetAction, EnsureOwner, Plan
@@ -27,6 +28,7 @@ from dtool_operator.planning.transfer import TransferState
 from dtool_operator.reconcile.bucket import BucketReconciler
 from dtool_operator.reconcile.dataset import DatasetReconciler
 from dtool_operator.reconcile.invalid import InvalidReconciler
+from dtool_operator.reconcile.metering import TransferMeter, take_census
 from dtool_operator.reconcile.queue import Key, WorkQueue
 from dtool_operator.reconcile.status_writer import StatusWriter
 from dtool_operator.reconcile.world import Bucket, Dataset, World, object_key
@@ -61,6 +63,7 @@ class Operator:
         open_store: StoreOpener,
         policy: Policy,
         workers: int = 8,
+        metrics: Metrics | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.world = World()
@@ -69,6 +72,9 @@ class Operator:
         self._stores = OpenStores(open_store)
         self._executor = executor(self._transfer_changed)
         self._writer = StatusWriter(cluster, clock)
+        self._metrics = metrics or Metrics()
+        self._metrics.take_census_by(self.take_census)
+        self._meter = TransferMeter(self._metrics)
         shared: dict[str, Any] = {
             "cluster": cluster,
             "writer": self._writer,
@@ -110,6 +116,8 @@ class Operator:
         if dataset is not None:
             self.queue.add(object_key(DATASET_PLURAL, dataset.meta))
         record = self._executor.record(uid)
+        if record is not None:
+            self._meter.observe(record)
         if record is None or record.state is not TransferState.RUNNING:
             self._wake_queued()
 
@@ -152,6 +160,17 @@ class Operator:
     def is_quiet(self, horizon: timedelta) -> bool:
         """Tell whether nothing is to be done now or within `horizon`, and no transfer runs."""
         return self.queue.is_quiet(horizon) and not any(self.running().values())
+
+    def take_census(self) -> Census:
+        """Count how things are, for the metrics."""
+        return take_census(
+            self.world.datasets(),
+            self.world.view().buckets,
+            now=self._clock(),
+            queue_depth=len(self.queue),
+            queue_oldest_seconds=self.queue.find_oldest_wait().total_seconds(),
+            find_transfer=self._executor.record,
+        )
 
     async def _work(self) -> None:
         await self._synced.wait()
@@ -216,6 +235,7 @@ class Operator:
         dataset = self.world.dataset(uid)
         if dataset is None:
             await self.datasets.forget(uid)
+            self._meter.cancel(uid)
             self._wake_queued()
             return Outcome((), None, "gone")
         if isinstance(dataset, DtoolDataset):
@@ -234,6 +254,7 @@ class Operator:
         else:
             self._queued.pop(key, None)
         if any(isinstance(action, CancelTransfer) for action in plan.actions):
+            self._meter.cancel(key.uid)
             self._wake_queued()
 
     def _wake_bucket(self, dataset: DtoolDataset, plan: Plan[DatasetAction, DtoolDatasetStatus]) -> None:
@@ -257,8 +278,10 @@ class Operator:
 
     def _log(self, key: Key, outcome: Outcome, seconds: float) -> None:
         one = self._find(key)
+        kind = BUCKET_KIND if key.plural == BUCKET_PLURAL else DATASET_KIND
+        self._metrics.observe_reconcile(kind, outcome.outcome, seconds)
         log_reconcile(
-            kind=BUCKET_KIND if key.plural == BUCKET_PLURAL else DATASET_KIND,
+            kind=kind,
             namespace=key.namespace,
             name=key.uid if one is None else one.meta.name,
             generation=0 if one is None else one.meta.generation,

@@ -5,6 +5,7 @@ Owns no knowledge of what a look does. For one event loop.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,7 +27,7 @@ class WorkQueue:
 
     def __init__(self, *, backoff_base: timedelta, backoff_cap: timedelta) -> None:
         self._base, self._cap = backoff_base, backoff_cap
-        self._ready: OrderedDict[str, OrderedDict[Key, None]] = OrderedDict()
+        self._ready: OrderedDict[str, OrderedDict[Key, float]] = OrderedDict()
         self._busy: dict[Key, bool] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
@@ -38,7 +39,7 @@ class WorkQueue:
         if key in self._busy:
             self._busy[key] = True
             return
-        self._ready.setdefault(key.namespace, OrderedDict())[key] = None
+        self._ready.setdefault(key.namespace, OrderedDict()).setdefault(key, time.monotonic())
         self._wakeup.set()
 
     def add_later(self, key: Key, delay: timedelta) -> None:
@@ -95,6 +96,11 @@ class WorkQueue:
             return False
         limit = asyncio.get_running_loop().time() + horizon.total_seconds()
         return all(timer.when() > limit for timer in self._timers.values())
+
+    def find_oldest_wait(self) -> timedelta:
+        """Return how long the key that waits longest has waited; nothing if none waits."""
+        firsts = [next(iter(keys.values())) for keys in self._ready.values()]
+        return timedelta(seconds=time.monotonic() - min(firsts)) if firsts else timedelta(0)
 
     def __len__(self) -> int:
         return sum(len(keys) for keys in self._ready.values())
