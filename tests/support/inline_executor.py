@@ -1,7 +1,7 @@
 """Runs tasks inside this process, on stores that the test gives; held to the contract of every executor."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 
 from dtool_operator.planning.task import ErrorLine, ProgressLine, ResultLine, Task, WorkerLine
@@ -31,7 +31,7 @@ class InlineExecutor:
         """See the protocol."""
         return self._ledger.record(key)
 
-    def running(self) -> Mapping[str, int]:
+    def running(self) -> tuple[Task, ...]:
         """See the protocol."""
         return self._ledger.running()
 

@@ -27,6 +27,7 @@ from dtool_operator.planning.observed import (
 from dtool_operator.planning.task import DatasetFacts, ErrorLine, ProgressLine, Task
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_s3.documents import AdminMetadata, DatasetType
+from dtool_s3.metadata import MetadataChange
 from dtool_s3.ownership import Owner
 from tests.support.datasets import UUID
 
@@ -281,7 +282,14 @@ def carried_out(look: ObservedDataset, plan: DatasetPlan) -> ObservedDataset:
             case actions.EnsureOwner(owner):
                 assert isinstance(storage, StorageView)
                 storage = replace(storage, owner=owner)
-            case actions.ReportLeftBehind():
+            case actions.CreateProto():
+                assert isinstance(storage, StorageView)
+                admin = admin_metadata("proto")
+                storage = replace(storage, admin=admin, registered_prefix="u/alice/")
+            case actions.SyncMetadata():
+                assert isinstance(storage, StorageView)
+                storage = replace(storage, change=MetadataChange())
+            case actions.ReportLeftBehind() | actions.RemoveImported():
                 pass
     if plan.status is not None:
         one = reported(one, plan)

@@ -92,6 +92,10 @@ class Reason(StrEnum):
     UNSAFE_PATH = "UnsafePath", "An item's path would leave the dataset's directory."
     DATASET_MISSING = "DatasetMissing", "The dataset was here and is no longer."
     CONTENT_NOT_READ = "ContentNotRead", "Sizes are right; content that was not read is not proved."
+    VERIFICATION_OVERDUE = (
+        "VerificationOverdue",
+        "The last verification is longer ago than spec.verify.interval allows.",
+    )
     WRITTEN_WHILE_FREEZING = "WrittenWhileFreezing", "Somebody wrote to the dataset while it was frozen."
 
     # Access and the store

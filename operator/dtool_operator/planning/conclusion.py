@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from dtool_operator.api.choice import DeletionPolicy
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.names import FINALIZER, LABEL_UUID
+from dtool_operator.planning.metadata import MetadataPlan
 from dtool_operator.planning.observed import ObservedDataset
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.plan import Backoff, DatasetAction, MarkObject, Plan, spread_interval
-from dtool_operator.planning.status import Verdict, build_dataset_status
+from dtool_operator.planning.status import build_dataset_status
+from dtool_operator.planning.verdict import Verdict
 
 DatasetPlan = Plan[DatasetAction, DtoolDatasetStatus]
 
@@ -24,10 +27,20 @@ def conclude(
     target: Target | None,
     actions: Sequence[DatasetAction] = (),
     look_again: timedelta | Backoff | None,
+    metadata: MetadataPlan | None = None,
 ) -> DatasetPlan:
-    """Leave out what is so already, and build the status."""
+    """Leave out what is so already, and build the status; README, tags and annotations come last."""
+    if metadata is not None:
+        actions = (*actions, *metadata.actions)
+        look_again = timedelta(0) if metadata.is_pending else look_again
     kept = tuple(action for action in actions if not _is_done(seen.dataset, action))
-    return Plan(kept, build_dataset_status(seen.dataset, target, verdict, seen.now), look_again)
+    return Plan(kept, build_dataset_status(seen.dataset, target, verdict, seen.now, metadata), look_again)
+
+
+def mark_finished(seen: ObservedDataset, target: Target) -> MarkObject:
+    """Label an object that nothing is unfinished for; the finalizer stands only for deletionPolicy Delete."""
+    keeps_finalizer = seen.dataset.spec.deletion_policy is DeletionPolicy.DELETE
+    return MarkObject(has_finalizer=keeps_finalizer, uuid=target.uuid)
 
 
 def resync(seen: ObservedDataset) -> timedelta:

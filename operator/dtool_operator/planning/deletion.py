@@ -1,25 +1,28 @@
 """What to do with a DtoolDataset that is being deleted (rule 18); pure.
 
-The finalizer stands only from before the first write of a copy until it is frozen. A copy that never froze
-is removed, its source still has it; whatever cannot be reached any more never blocks the deletion.
+The finalizer stands only while a create, copy or freeze is unfinished, or where the data shall go with their
+object. A copy that never froze is removed, its source still has it; whatever cannot be reached any more never
+blocks the deletion.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from dtool_operator.api.bucket import DtoolBucket
+from dtool_operator.api.choice import DeletionPolicy
 from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
 from dtool_operator.names import FINALIZER
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan
 from dtool_operator.planning.history import was_frozen
+from dtool_operator.planning.identity import spec_uuid
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import (
     Target,
     check_ready,
     check_writable,
-    dataset_uuid,
     find_older_claim,
     resolve_target,
 )
@@ -27,17 +30,17 @@ from dtool_operator.planning.plan import (
     Backoff,
     CancelTransfer,
     DatasetAction,
-    EnsureOwner,
     MarkObject,
     Plan,
     ReportLeftBehind,
     is_due,
 )
 from dtool_operator.planning.standing import Standing, find_failure, find_pause, find_standing, is_running
-from dtool_operator.planning.status import Refused, build_dataset_status
+from dtool_operator.planning.status import build_dataset_status
 from dtool_operator.planning.storage_check import check_owner
 from dtool_operator.planning.task import Task, TaskKind
-from dtool_operator.planning.work import build_refresh, build_removal, build_start, expected_owner
+from dtool_operator.planning.verdict import Refused
+from dtool_operator.planning.work import build_refresh, build_removal, build_start, plan_owner
 
 #: What a deletion does not wait for, where it is gone: the keys, the bucket.
 _VANISHED = frozenset({Reason.SECRET_NOT_FOUND, Reason.BUCKET_NOT_FOUND})
@@ -53,40 +56,60 @@ _LEFT_BEHIND = _VANISHED | frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of the data: kept whatever they are, or removed; `warning`: what is worth telling of them.
+
+    `only_proto`: a frozen dataset stays in any case.
+    """
+
+    is_kept: bool
+    only_proto: bool = True
+    warning: str | None = None
+
+
+def find_fate(dataset: DtoolDataset) -> Fate:
+    """Decide by policy and status, whoever put the finalizer there.
+
+    A proto dataset without a source is nowhere else, and so may be what a copy was refused to replace.
+    """
+    if dataset.spec.deletion_policy is DeletionPolicy.DELETE:
+        return Fate(is_kept=False, only_proto=False)
+    if was_frozen(dataset) or dataset.spec.source is None:
+        return Fate(is_kept=True)
+    ready = find_condition(dataset.status.conditions, ConditionType.READY)
+    if ready is not None and ready.reason == Reason.CONTENT_DIFFERS:
+        return Fate(is_kept=True, warning="Something else than the source lay at the target.")
+    return Fate(is_kept=False)
+
+
 def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
-    """Cancel, remove an unfinished copy if it is ours, release."""
-    record = seen.transfer
+    """Cancel, remove what shall go if it is ours, release."""
+    record, fate = seen.transfer, find_fate(seen.dataset)
     if FINALIZER not in seen.dataset.meta.finalizers:
         return Plan((CancelTransfer(),) if is_running(record) else (), None, None)
     if record is not None and is_running(record) and record.task.kind is not TaskKind.REMOVE:
         return Plan((CancelTransfer(),), None, timedelta(0))
-    if is_kept(seen.dataset):
-        return _release(seen)
+    if fate.is_kept:
+        return _release(seen, fate.warning)
     target = resolve_removal(seen)
     if isinstance(target, Refusal):
         return _wait(seen, target)
     assert seen.storage is not None, "S3 is asked before anything is removed"
     if isinstance(seen.storage, Refusal):
         return _wait(seen, seen.storage)
-    return _remove(seen, target, seen.storage)
-
-
-def is_kept(dataset: DtoolDataset) -> bool:
-    """Tell whether the data stay whatever they are: frozen, or not a copy.
-
-    Whoever put the finalizer there: a proto dataset without a source is nowhere else.
-    """
-    return was_frozen(dataset) or dataset.spec.source is None
+    return _remove(seen, target, seen.storage, fate)
 
 
 def resolve_removal(seen: ObservedDataset) -> Target | Refusal:
-    """Find the place of an unfinished copy, if the cluster still lets it be touched."""
+    """Find the place of what shall go, if the cluster still lets it be touched."""
     dataset = seen.dataset
-    if dataset.spec.bucket_ref is None or dataset_uuid(dataset.spec) is None:
-        return Refusal(Reason.BUCKET_NOT_FOUND, "The object names no dataset in a bucket.")
+    uuid = dataset.status.uuid or spec_uuid(dataset.spec)
+    if dataset.spec.bucket_ref is None or uuid is None:
+        return Refusal(Reason.BUCKET_NOT_FOUND, "The object never had a dataset in a bucket.")
     if dataset.namespace not in seen.cluster.namespaces:
         return Refusal(Reason.BUCKET_NOT_FOUND, f"Namespace {dataset.namespace!r} is gone.")
-    target = resolve_target(dataset, seen.cluster)
+    target = resolve_target(dataset, uuid, seen.cluster)
     if isinstance(target, Refusal):
         return target
     return (
@@ -115,23 +138,25 @@ def is_timed_out(seen: ObservedDataset) -> bool:
     return is_due(deleted_at, _timeout(seen), seen.now)
 
 
-def _remove(seen: ObservedDataset, target: Target, storage: StorageView) -> DatasetPlan:
-    """Remove what is there, if it is ours and no frozen dataset."""
+def _remove(seen: ObservedDataset, target: Target, storage: StorageView, fate: Fate) -> DatasetPlan:
+    """Remove what is there, if it is ours."""
     refusal = check_owner(seen, target, storage)
     if refusal is not None:
         return _wait(seen, refusal)
     if storage.registered_prefix not in (None, target.prefix):
         return _release(seen, f"The registration key of {target.uuid} names another prefix.")
     is_frozen = storage.admin is not None and storage.admin.is_frozen
+    if is_frozen and fate.only_proto:
+        return _release(seen)
     # the owner marker comes before the first write: without one nothing was written
     is_empty = storage.owner is None and storage.registered_prefix is None and storage.admin is None
-    if is_frozen or is_empty:
+    if is_empty:
         return _release(seen)
-    return _follow_removal(seen, target, storage)
+    return _follow_removal(seen, target, storage, fate)
 
 
-def _follow_removal(seen: ObservedDataset, target: Target, storage: StorageView) -> DatasetPlan:
-    task = build_removal(seen, target, storage.credentials_version)
+def _follow_removal(seen: ObservedDataset, target: Target, storage: StorageView, fate: Fate) -> DatasetPlan:
+    task = build_removal(seen, target, storage, only_proto=fate.only_proto)
     match find_standing(seen, task):
         case Standing.DONE:
             return _release(seen)
@@ -151,10 +176,8 @@ def _follow_removal(seen: ObservedDataset, target: Target, storage: StorageView)
 def _start(seen: ObservedDataset, target: Target, storage: StorageView, task: Task) -> DatasetPlan:
     if not seen.slots.is_free:
         return Plan((), None, Backoff())
-    actions: list[DatasetAction] = []
-    if storage.owner is None:
-        actions.append(EnsureOwner(expected_owner(seen, target)))
-    return Plan((*actions, build_start(task, None)), None, WORK_LOOK)
+    owner = plan_owner(seen, target, storage)
+    return Plan((*owner, build_start(task, None)), None, WORK_LOOK)
 
 
 def _report_failure(seen: ObservedDataset) -> DatasetPlan:
@@ -182,7 +205,7 @@ def _say(
     actions: Sequence[DatasetAction] = (),
     look_again: timedelta | Backoff,
 ) -> DatasetPlan:
-    end = f"The unfinished copy is left behind if it cannot be removed within {_timeout(seen)}."
+    end = f"The data are left behind if they cannot be removed within {_timeout(seen)}."
     verdict = Refused(Refusal(refusal.reason, f"{refusal.message} {end}"))
     status = build_dataset_status(seen.dataset, None, verdict, seen.now)
     return Plan(tuple(actions), status, look_again)
@@ -198,5 +221,5 @@ def _release(seen: ObservedDataset, left_behind: str | None = None) -> DatasetPl
     """Let the object go; first end what still removes, and say what stays behind."""
     actions: list[DatasetAction] = [CancelTransfer()] if is_running(seen.transfer) else []
     if left_behind is not None:
-        actions.append(ReportLeftBehind(f"{left_behind} What an unfinished copy wrote was left there."))
+        actions.append(ReportLeftBehind(f"{left_behind} What this object wrote was left there."))
     return Plan((*actions, MarkObject(has_finalizer=False)), None, None)

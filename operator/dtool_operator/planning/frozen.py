@@ -1,14 +1,16 @@
 """What to do with a dataset that was reported frozen before: compare it with what S3 says; pure.
 
-Nothing is ever written to it (rule 16). Damage is reported, not repaired; one that looks whole again is
-verified by listing it, not copied.
+No item of it is ever written (rule 16). Damage is reported, not repaired; one that looks whole again is
+verified, not copied. README, tags and annotations follow the spec.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from dtool_operator.api.reasons import Reason
-from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, resync
+from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, mark_finished, resync
 from dtool_operator.planning.history import find_damage
+from dtool_operator.planning.metadata import MetadataPlan, plan_metadata
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.plan import (
@@ -16,7 +18,6 @@ from dtool_operator.planning.plan import (
     CancelTransfer,
     DatasetAction,
     ForgetTransfer,
-    MarkObject,
 )
 from dtool_operator.planning.standing import (
     ABOUT_DATA,
@@ -26,26 +27,53 @@ from dtool_operator.planning.standing import (
     find_standing,
     is_running,
 )
-from dtool_operator.planning.status import Damaged, Done, Kept, Refused, Verdict
 from dtool_operator.planning.storage_check import check_frozen, check_owner
 from dtool_operator.planning.task import Task
 from dtool_operator.planning.transfer import TransferRecord
-from dtool_operator.planning.work import build_refresh, build_start, build_task
+from dtool_operator.planning.verdict import Damaged, Done, Kept, Refused
+from dtool_operator.planning.verification import find_due, is_overdue
+from dtool_operator.planning.work import build_refresh, build_start, build_verification
 
 
-def watch_frozen(seen: ObservedDataset, target: Target, storage: StorageView | Refusal) -> DatasetPlan:
-    """Say whether the dataset is still what it was."""
+def watch_frozen(seen: ObservedDataset, target: Target, storage: StorageView | Refusal | None) -> DatasetPlan:
+    """Say whether the dataset is still what it was; `storage` None: nothing gave a reason to ask."""
+    if storage is None:
+        return _keep(seen, target, actions=[mark_finished(seen, target)])
     if isinstance(storage, Refusal):
         return _watch_unseen(seen, target, storage)
+    target = replace(target, uuid=storage.uuid or target.uuid)
     refusal = check_owner(seen, target, storage)
     if refusal is not None:
         return conclude(seen, Refused(refusal), target=target, actions=_stop(seen), look_again=Backoff())
     damage = check_frozen(target, storage)
-    if damage is None and find_damage(seen.dataset) is not None:
-        return _verify_again(seen, target, build_task(seen, target, None, storage))
-    verdict: Verdict = Kept() if damage is None else Damaged(damage)
-    actions = [_mark(target), *_stop(seen)]
-    return conclude(seen, verdict, target=target, actions=actions, look_again=resync(seen))
+    if damage is not None:
+        actions = [mark_finished(seen, target), *_stop(seen)]
+        return conclude(seen, Damaged(damage), target=target, actions=actions, look_again=resync(seen))
+    # a damaged dataset is left as it is found
+    metadata = plan_metadata(seen, target, storage) if find_damage(seen.dataset) is None else None
+    if is_running(seen.transfer) or not find_due(seen):
+        return _verify(seen, target, build_verification(seen, target, storage), metadata)
+    return _keep(seen, target, actions=[mark_finished(seen, target), *_stop(seen)], metadata=metadata)
+
+
+def _keep(
+    seen: ObservedDataset,
+    target: Target,
+    *,
+    actions: list[DatasetAction],
+    metadata: MetadataPlan | None = None,
+    look_again: timedelta | Backoff | None = None,
+) -> DatasetPlan:
+    """Leave it as it is, and look again when its next verification is due, or sooner."""
+    later = min(resync(seen), max(find_due(seen), timedelta(seconds=1)))
+    return conclude(
+        seen,
+        Kept(is_overdue=is_overdue(seen)),
+        target=target,
+        actions=actions,
+        look_again=later if look_again is None else look_again,
+        metadata=metadata,
+    )
 
 
 def _watch_unseen(seen: ObservedDataset, target: Target, refusal: Refusal) -> DatasetPlan:
@@ -56,46 +84,58 @@ def _watch_unseen(seen: ObservedDataset, target: Target, refusal: Refusal) -> Da
         case Reason.PREFIX_OWNED_BY_OTHER:
             return conclude(seen, Refused(refusal), target=target, look_again=Backoff())
         case _:
-            return conclude(seen, Kept(), target=target, look_again=Backoff())
+            return _keep(seen, target, actions=[], look_again=Backoff())
 
 
-def _verify_again(seen: ObservedDataset, target: Target, task: Task) -> DatasetPlan:
-    """Verify a damaged dataset that looks whole; it stays Damaged until that has succeeded."""
+def _verify(seen: ObservedDataset, target: Target, task: Task, metadata: MetadataPlan | None) -> DatasetPlan:
+    """Verify it on schedule or on request; a damaged one stays Damaged until that has succeeded."""
     record = seen.transfer
     standing = find_standing(seen, task)
     if record is None or standing in {Standing.ABSENT, Standing.RETRY}:
-        return _start(seen, target, task)
+        return _start(seen, target, task, metadata)
     match standing:
         case Standing.OTHER_RUNS:
-            return conclude(seen, Kept(), target=target, actions=[CancelTransfer()], look_again=timedelta(0))
+            return _keep(seen, target, actions=[CancelTransfer()], look_again=timedelta(0))
         case Standing.RUNNING:
             fresh_keys = build_refresh(record.task, task, None)
-            return conclude(seen, Kept(), target=target, actions=fresh_keys, look_again=WORK_LOOK)
+            verdict = Kept(record, is_overdue=is_overdue(seen))
+            return conclude(
+                seen, verdict, target=target, actions=fresh_keys, look_again=WORK_LOOK, metadata=metadata
+            )
         case Standing.DONE:
-            assert record.facts is not None
-            verdict = Done(record.facts, record.finished_at or seen.now)
-            return conclude(seen, verdict, target=target, actions=[_mark(target)], look_again=resync(seen))
+            actions: list[DatasetAction] = [mark_finished(seen, target), ForgetTransfer()]
+            return conclude(
+                seen,
+                Done(record),
+                target=target,
+                actions=actions,
+                look_again=resync(seen) if metadata is not None else timedelta(0),
+                metadata=metadata,
+            )
         case _:
-            return _report_failure(seen, target, record)
+            return _report_failure(seen, target, record, metadata)
 
 
-def _start(seen: ObservedDataset, target: Target, task: Task) -> DatasetPlan:
+def _start(seen: ObservedDataset, target: Target, task: Task, metadata: MetadataPlan | None) -> DatasetPlan:
     if not seen.slots.is_free:
-        return conclude(seen, Kept(), target=target, look_again=Backoff())
-    actions: list[DatasetAction] = [_mark(target), build_start(task, None)]
-    return conclude(seen, Kept(), target=target, actions=actions, look_again=WORK_LOOK)
+        return _keep(seen, target, actions=[], look_again=Backoff(), metadata=metadata)
+    actions: list[DatasetAction] = [mark_finished(seen, target), build_start(task, None)]
+    return _keep(seen, target, actions=actions, look_again=WORK_LOOK, metadata=metadata)
 
 
-def _report_failure(seen: ObservedDataset, target: Target, record: TransferRecord) -> DatasetPlan:
+def _report_failure(
+    seen: ObservedDataset, target: Target, record: TransferRecord, metadata: MetadataPlan | None
+) -> DatasetPlan:
+    """Report damage; a verification that could not be made says nothing of the dataset."""
     failure = find_failure(record)
     assert failure is not None
-    verdict = Damaged(failure) if failure.reason in ABOUT_DATA else Kept()
     pause = find_pause(seen, record, failure)
-    return conclude(seen, verdict, target=target, look_again=resync(seen) if pause is None else pause)
-
-
-def _mark(target: Target) -> MarkObject:
-    return MarkObject(has_finalizer=False, uuid=target.uuid)
+    later = resync(seen) if pause is None else pause
+    if failure.reason not in ABOUT_DATA:
+        return _keep(seen, target, actions=[], look_again=later, metadata=metadata)
+    # what a verification has told is in the status, and so is when the next is due
+    actions = [] if record.facts is None else [ForgetTransfer()]
+    return conclude(seen, Damaged(failure, record), target=target, actions=actions, look_again=later)
 
 
 def _stop(seen: ObservedDataset) -> list[DatasetAction]:

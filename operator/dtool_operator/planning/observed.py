@@ -9,8 +9,9 @@ from dtool_operator.api.conditions import ConditionStatus, ConditionType, find_c
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.transfer import TransferRecord
-from dtool_s3.catalog import Catalog
+from dtool_s3.catalog import Catalog, CatalogEntry
 from dtool_s3.documents import AdminMetadata
+from dtool_s3.metadata import MetadataChange
 from dtool_s3.ownership import Owner
 
 
@@ -42,12 +43,14 @@ class Policy:
 
     admin_namespaces: frozenset[str]
     allowed_endpoints: frozenset[str] = frozenset()
+    allowed_http_hosts: frozenset[str] = frozenset()
     backoff_base: timedelta = timedelta(seconds=2)
     backoff_cap: timedelta = timedelta(minutes=5)
     resync: timedelta = timedelta(minutes=10)
     deletion_timeout: timedelta = timedelta(hours=1)
     terminating_deletion_timeout: timedelta = timedelta(minutes=5)
     max_transfers: int = 4
+    freeze_quiet_period: timedelta = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,9 @@ def is_ready(bucket: DtoolBucket) -> bool:
 class StorageView:
     """What S3 says about one dataset and its place.
 
-    `registered_prefix`: body of the registration key in the target bucket. `admin`: what lies under the own
-    prefix. `source_prefix`, `source_admin`: the same of a copy's source.
+    `uuid`: the dataset that was looked at; None: the target's. `registered_prefix`: body of the registration
+    key in the target bucket. `admin`: what lies under the own prefix. `source_prefix`, `source_admin`: the
+    same of a copy's source. `change`: what README, tags and annotations lack; None: that was not asked.
     """
 
     owner: Owner | None = None
@@ -97,29 +101,60 @@ class StorageView:
     source_prefix: str | None = None
     source_admin: AdminMetadata | None = None
     credentials_version: str = ""
+    uuid: str | None = None
+    change: MetadataChange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogView:
+    """What the last listing of the bucket shows of a dataset; `entry` None: nothing."""
+
+    entry: CatalogEntry | None
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Transfers that run, and how many may."""
+    """Transfers that run, and how many may.
+
+    The last place, in all and in a bucket that others share, is kept for a namespace that runs nothing, so
+    that one that asks for thousands does not hold up another's single copy (rule 17).
+    """
 
     running: int = 0
     allowed: int = 4
     running_in_bucket: int = 0
     allowed_in_bucket: int = 4
+    running_in_namespace: int = 0
+    is_shared: bool = False
 
     @property
     def is_free(self) -> bool:
         """Whether one more may start."""
-        return self.running < self.allowed and self.running_in_bucket < self.allowed_in_bucket
+        return self._has_place(self.running, self.allowed) and self._has_place(
+            self.running_in_bucket, self.allowed_in_bucket
+        )
+
+    def _has_place(self, running: int, allowed: int) -> bool:
+        keeps_last = self.is_shared and allowed > 1 and self.running_in_namespace > 0
+        return running < (allowed - 1 if keeps_last else allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a namespace keeps in a bucket beside one dataset: those described, and those that came first."""
+
+    datasets: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedDataset:
     """All that is known when one DtoolDataset is looked at.
 
-    `siblings`: the other datasets of its namespace. `storage` None: S3 was not asked, because what the
-    cluster says already decides; a Refusal: it was asked in vain.
+    `siblings`: the other datasets of its namespace that describe the same uuid. `source_dataset`: the object
+    that spec.source.dataset names. `usage` is known where the bucket has limits per namespace. `catalog`
+    None: the bucket was not listed yet. `storage` None: S3 was not asked, because what is known already
+    decides; a Refusal: it was asked in vain.
     """
 
     now: datetime
@@ -127,7 +162,10 @@ class ObservedDataset:
     cluster: ClusterView
     policy: Policy
     siblings: tuple[DtoolDataset, ...] = ()
+    source_dataset: DtoolDataset | None = None
+    usage: Usage = Usage()
     transfer: TransferRecord | None = None
+    catalog: CatalogView | None = None
     storage: StorageView | Refusal | None = None
     slots: Slots = Slots()
 
@@ -143,10 +181,30 @@ class Tested:
 
 
 @dataclass(frozen=True, slots=True)
+class Findings:
+    """What a complete listing means for DtoolDatasets, and what was tried since (rule 9).
+
+    `prefixes`: those looked below. `owners`: the markers read after it, None where there is none; a prefix
+    that is not in it was not asked, or not with success. `importable`: uuids of frozen datasets that nothing
+    described, by prefix. `vanished`: uids of imported objects whose dataset is gone. `tried`: what was acted
+    on since (roots of datasets, uids of objects, keys of markers): each once per listing. `refused`:
+    namespaces that take no object now.
+    """
+
+    prefixes: frozenset[str] = frozenset()
+    owners: Mapping[str, Owner | None] = field(default_factory=dict)
+    importable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    vanished: tuple[str, ...] = ()
+    tried: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """The last listing; `catalog` is that of the last one that succeeded.
 
     `is_stale`: a dataset is known to have arrived or gone since. `attempt` counts failures in a row.
+    `generation`: of the spec it was made for. `found`: what it says of DtoolDatasets.
     """
 
     listed_at: datetime
@@ -154,6 +212,8 @@ class Listed:
     refusal: Refusal | None = None
     is_stale: bool = False
     attempt: int = 1
+    generation: int = 1
+    found: Findings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +222,10 @@ class ObservedBucket:
 
     `credentials`: a version of the Secret (`""` for the ambient chain), or why there are none; None where
     the spec already decides. `owned_prefix`: prefix of the first admitted namespace whose marker is ours.
+    `override_refusal`: why the prefixOverrides that were changed cannot be in force; `overrides_unasked`:
+    not all of them are asked about yet.
+    `objects`: the DtoolDatasets in this S3 bucket, through whichever bucket object. `described`: bytes of
+    those in this bucket object whose size is known, by uuid.
     """
 
     now: datetime
@@ -170,6 +234,9 @@ class ObservedBucket:
     policy: Policy
     credentials: str | Refusal | None = None
     owned_prefix: str | None = None
+    override_refusal: Refusal | None = None
+    overrides_unasked: bool = False
+    objects: tuple[DtoolDataset, ...] = ()
     tested: Tested | None = None
     listed: Listed | None = None
     described: Mapping[str, int] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from dtool_operator.planning.task import Task
+from dtool_s3.metadata import MetadataChange
 from dtool_s3.ownership import Owner
 
 
@@ -18,9 +19,32 @@ class MarkObject:
 
 @dataclass(frozen=True, slots=True)
 class EnsureOwner:
-    """Create the owner marker of a prefix, before anything else is written there."""
+    """Create the owner marker of a prefix, before anything else is written there.
+
+    `replaces`: the owner that a `takeOver` names, who is replaced, and nobody else.
+    """
 
     owner: Owner
+    replaces: Owner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateProto:
+    """Create an empty proto dataset for others to fill, or finish what an earlier run began."""
+
+    uuid: str
+    name: str
+    creator_username: str
+    readme: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncMetadata:
+    """Bring README, tags and annotations to what the spec asks."""
+
+    uuid: str
+    change: MetadataChange
+    is_frozen: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +80,22 @@ class ReportLeftBehind:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class RemoveImported:
+    """Delete an object that the operator imported: a user's describes the same dataset (rule 9)."""
+
+
 DatasetAction = (
     MarkObject
     | EnsureOwner
+    | CreateProto
+    | SyncMetadata
     | StartTransfer
     | CancelTransfer
     | ForgetTransfer
     | RefreshCredentials
     | ReportLeftBehind
+    | RemoveImported
 )
 
 
@@ -86,7 +118,34 @@ class ListDatasets:
     attempt: int = 1
 
 
-BucketAction = SelfTest | ListDatasets
+@dataclass(frozen=True, slots=True)
+class ImportDataset:
+    """Create a DtoolDataset for a dataset that was found; of `names` the first that no other dataset has.
+
+    `namespace_uid`: which namespace of this name owns the prefix.
+    """
+
+    namespace: str
+    namespace_uid: str
+    names: tuple[str, ...]
+    prefix: str
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class PruneImported:
+    """Delete an imported DtoolDataset: because its dataset is gone, or a user's object describes it."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    prefix: str
+    uuid: str
+    is_superseded: bool
+
+
+BucketAction = SelfTest | ListDatasets | EnsureOwner | ImportDataset | PruneImported
 
 Action_co = TypeVar("Action_co", covariant=True)
 Status_co = TypeVar("Status_co", covariant=True)

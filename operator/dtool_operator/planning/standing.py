@@ -5,6 +5,7 @@ from enum import Enum, auto
 from typing import Final
 
 from dtool_operator.api.conditions import ConditionType, find_condition
+from dtool_operator.api.dataset import CONTENT_INTERVAL_MINIMUM
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
 from dtool_operator.planning.advice import advise
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
@@ -12,6 +13,7 @@ from dtool_operator.planning.observed import ObservedDataset, Refusal
 from dtool_operator.planning.plan import backoff_delay, spread_interval, time_left
 from dtool_operator.planning.task import Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
+from dtool_s3.transfer.verify import VerifyMethod
 
 #: What a worker says of the dataset itself; any other failure tells nothing about it.
 ABOUT_DATA: Final = frozenset(
@@ -91,6 +93,8 @@ def find_pause(seen: ObservedDataset, record: TransferRecord, failure: Refusal) 
     policy, key = seen.policy, seen.dataset.uid
     if was_frozen(seen.dataset) and failure.reason in ABOUT_DATA:
         pause = spread_interval(policy.resync, key=key)
+        if record.task.method is VerifyMethod.CONTENT:
+            pause = max(pause, CONTENT_INTERVAL_MINIMUM)
     elif is_stalled_reason(failure.reason):
         return None
     else:
@@ -100,10 +104,11 @@ def find_pause(seen: ObservedDataset, record: TransferRecord, failure: Refusal) 
 
 def _is_retry_due(seen: ObservedDataset, task: Task, record: TransferRecord, failure: Refusal) -> bool:
     """An edit, a request, other keys or a slot that was waited for count at once; else time decides."""
-    is_asked = is_look_requested(seen.dataset) or is_edited(seen.dataset)
+    dataset = seen.dataset
+    is_asked = is_look_requested(dataset) or is_edited(dataset)
     if is_asked or record.task.credentials_version != task.credentials_version:
         return True
-    ready = find_condition(seen.dataset.status.conditions, ConditionType.READY)
+    ready = find_condition(dataset.status.conditions, ConditionType.READY)
     if ready is not None and ready.reason == Reason.QUEUED:
         return True
     return find_pause(seen, record, failure) == timedelta(0)

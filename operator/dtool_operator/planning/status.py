@@ -3,7 +3,6 @@
 Conditions follow kstatus: Reconciling and Stalled are present only while they are True (rule 20).
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from dtool_operator.api.conditions import (
     Condition,
     ConditionStatus,
     ConditionType,
+    find_condition,
     merge_conditions,
 )
 from dtool_operator.api.dataset import DtoolDataset
@@ -26,52 +26,22 @@ from dtool_operator.api.quantities import format_size
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
 from dtool_operator.planning.history import find_damage, was_frozen
+from dtool_operator.planning.metadata import MetadataPlan
 from dtool_operator.planning.observed import Refusal
 from dtool_operator.planning.placement import Target
-from dtool_operator.planning.task import DatasetFacts, ProgressLine
+from dtool_operator.planning.task import ProgressLine, TaskKind
 from dtool_operator.planning.transfer import TransferRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Nothing goes on; the refusal says why and whether it may change."""
-
-    refusal: Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class Suspended:
-    """The user asked for a pause."""
-
-
-@dataclass(frozen=True, slots=True)
-class Working:
-    """A worker runs, or is about to."""
-
-    record: TransferRecord | None
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A worker found or made a frozen dataset."""
-
-    facts: DatasetFacts
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Frozen before, and nothing new is known of it: Ready unless damage was seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Damaged:
-    """Frozen before, and not what it was."""
-
-    refusal: Refusal
-
-
-Verdict = Refused | Suspended | Working | Done | Kept | Damaged
+from dtool_operator.planning.verdict import (
+    Damaged,
+    Done,
+    Kept,
+    Proto,
+    Refused,
+    Suspended,
+    Verdict,
+    Working,
+)
+from dtool_s3.documents import AdminMetadata
 
 _PHASES = {
     "Copying": (DatasetState.COPYING, Reason.COPYING),
@@ -79,12 +49,33 @@ _PHASES = {
     "Freezing": (DatasetState.FREEZING, Reason.FREEZING),
 }
 
+#: What a worker of each kind is about before its first sign.
+_KINDS = {
+    TaskKind.COPY: (DatasetState.COPYING, Reason.COPYING, "A worker copies the dataset."),
+    TaskKind.INGEST: (DatasetState.COPYING, Reason.COPYING, "A worker makes a dataset of the objects."),
+    TaskKind.FREEZE: (
+        DatasetState.FREEZING,
+        Reason.FREEZING,
+        "A worker freezes the dataset once nobody has written to it for a while.",
+    ),
+    TaskKind.VERIFY: (DatasetState.VERIFYING, Reason.VERIFYING, "Verifies what is there."),
+}
+
 
 def build_dataset_status(
-    dataset: DtoolDataset, target: Target | None, verdict: Verdict, now: datetime
+    dataset: DtoolDataset,
+    target: Target | None,
+    verdict: Verdict,
+    now: datetime,
+    metadata: MetadataPlan | None = None,
 ) -> DtoolDatasetStatus:
-    """Build the complete status; conditions keep their transition times where their status is the same."""
+    """Build the complete status; conditions keep their transition times where their status is the same.
+
+    `metadata`: what is known of README, tags and annotations of a dataset that is there.
+    """
     changes = _changes(dataset, verdict)
+    if metadata is not None:
+        changes = _with_metadata(changes, metadata)
     observed = [
         c.model_copy(update={"observed_generation": dataset.meta.generation}) for c in changes["conditions"]
     ]
@@ -104,18 +95,33 @@ def build_dataset_status(
 def _changes(dataset: DtoolDataset, verdict: Verdict) -> dict[str, Any]:
     match verdict:
         case Kept():
-            return _kept(dataset)
+            return _kept(dataset, verdict)
         case Refused(refusal):
             return _refused(dataset, refusal)
         case Suspended():
             refusal = Refusal(Reason.SUSPENDED, "spec.suspend is true: nothing is started.")
             return _refused(dataset, refusal) | {"state": DatasetState.SUSPENDED}
-        case Working(record):
-            return _working(dataset, record)
-        case Done(facts, at):
-            return _done(facts, at)
-        case Damaged(refusal):  # pragma: no branch
-            return _damaged(refusal)
+        case Working(record, kind):
+            return _working(record, kind)
+        case Proto(admin):
+            return _proto(admin)
+        case Done(record):
+            return _done(record)
+        case Damaged(refusal, record):  # pragma: no branch
+            return _damaged(refusal, record)
+
+
+def _with_metadata(changes: dict[str, Any], metadata: MetadataPlan) -> dict[str, Any]:
+    """Put in what is known of README, tags and annotations; what they lack makes a good dataset not Ready."""
+    conditions = [c for c in changes["conditions"] if c.type is not ConditionType.METADATA_SYNCED]
+    synced = metadata.synced
+    ready = find_condition(conditions, ConditionType.READY)
+    is_spoilt = synced.status is ConditionStatus.FALSE
+    if is_spoilt and ready is not None and ready.status is ConditionStatus.TRUE:
+        refusal = Refusal(find_reason(synced.reason, Reason.INTERNAL_ERROR), synced.message)
+        others = [c for c in conditions if c.type is not ConditionType.READY]
+        conditions = [*_not_ready(refusal, stalled=is_stalled_reason(refusal.reason)), *others]
+    return {**changes, "conditions": [*conditions, synced], "managed": metadata.managed}
 
 
 def _refused(dataset: DtoolDataset, refusal: Refusal) -> dict[str, object]:
@@ -133,27 +139,60 @@ def _refused(dataset: DtoolDataset, refusal: Refusal) -> dict[str, object]:
     }
 
 
-def _kept(dataset: DtoolDataset) -> dict[str, object]:
+def _kept(dataset: DtoolDataset, verdict: Kept) -> dict[str, object]:
     """Say what the conditions about the data say, whatever was in the way in the meantime (rule 13)."""
-    damage = find_damage(dataset)
+    damage, record = find_damage(dataset), verdict.record
     if damage is None:
         state, speaking = DatasetState.FROZEN, [_ready()]
     else:
         refusal = Refusal(find_reason(damage.reason, Reason.CONTENT_DIFFERS), damage.message)
         state, speaking = DatasetState.DAMAGED, _not_ready(refusal, stalled=False)
-    return {"conditions": [*speaking, *_known_of_data(dataset)], "state": state, "progress": None}
-
-
-def _working(dataset: DtoolDataset, record: TransferRecord | None) -> dict[str, object]:
     line = None if record is None else record.progress
-    state, reason = _PHASES.get(line.phase if line else "", (DatasetState.COPYING, Reason.COPYING))
-    if dataset.spec.uuid is not None:
-        state, reason = DatasetState.VERIFYING, Reason.VERIFYING
-    words = "Verifies what is there." if dataset.spec.uuid is not None else "A worker copies the dataset."
+    about_data = _known_of_data(dataset)
+    if verdict.is_overdue and damage is None:
+        about_data = [_overdue(dataset) if c.type is ConditionType.VERIFIED else c for c in about_data]
+    return {
+        "conditions": [*speaking, *about_data],
+        "state": DatasetState.VERIFYING if record is not None and damage is None else state,
+        "progress": None if record is None or line is None else _progress(record, line),
+    }
+
+
+def _overdue(dataset: DtoolDataset) -> Condition:
+    verified = dataset.status.verified
+    since = "" if verified is None else f" since {verified.time:%Y-%m-%d %H:%M} UTC"
+    message = f"No verification has ended{since}, which is longer than spec.verify.interval allows."
+    return _condition(ConditionType.VERIFIED, ConditionStatus.UNKNOWN, Reason.VERIFICATION_OVERDUE, message)
+
+
+def _working(record: TransferRecord | None, kind: TaskKind | None) -> dict[str, object]:
+    line = None if record is None else record.progress
+    begun = (DatasetState.PENDING, Reason.PROGRESSING, "The operator prepares the dataset.")
+    state, reason, words = _KINDS.get(kind or TaskKind.REMOVE, begun)
+    if line is not None:
+        state, reason = _PHASES.get(line.phase, (state, reason))
     return {
         "conditions": [*_not_ready(Refusal(reason, words), stalled=False), *_data_unknown(reason)],
         "state": state,
         "progress": None if record is None or line is None else _progress(record, line),
+    }
+
+
+def _proto(admin: AdminMetadata) -> dict[str, object]:
+    """Say that the proto dataset is as the spec asks: Ready, and not Frozen (rule 20)."""
+    message = "The proto dataset is open; spec.freeze: true freezes it."
+    return {
+        "state": DatasetState.PROTO,
+        "conditions": [
+            _condition(ConditionType.READY, ConditionStatus.TRUE, Reason.PROTO, message),
+            _condition(ConditionType.FROZEN, ConditionStatus.FALSE, Reason.PROTO),
+            _condition(ConditionType.VERIFIED, ConditionStatus.UNKNOWN, Reason.PROTO),
+            _condition(ConditionType.METADATA_SYNCED, ConditionStatus.TRUE, Reason.SYNCED),
+        ],
+        "name": admin.name,
+        "creator_username": admin.creator_username,
+        "created_at": _time(admin.created_at),
+        "progress": None,
     }
 
 
@@ -178,7 +217,9 @@ def format_percent(line: ProgressLine) -> str:
     return f"{100 * done // total}%" if total else "0%"
 
 
-def _done(facts: DatasetFacts, at: datetime) -> dict[str, object]:
+def _done(record: TransferRecord) -> dict[str, object]:
+    facts = record.facts
+    assert facts is not None, "work that is done has told what it found"
     unread = facts.unproven + facts.same_as_source
     verified = (
         _condition(ConditionType.VERIFIED, ConditionStatus.TRUE, Reason.CONTENT_VERIFIED)
@@ -206,14 +247,18 @@ def _done(facts: DatasetFacts, at: datetime) -> dict[str, object]:
         "size_bytes": facts.size_bytes,
         "size": format_size(facts.size_bytes),
         "progress": None,
-        "verified": _verification(facts, at),
+        **_verification(record),
     }
 
 
-def _verification(facts: DatasetFacts, at: datetime) -> Verification:
-    return Verification(
+def _verification(record: TransferRecord) -> dict[str, object]:
+    """Return the verification that a worker's facts are, and which request it answers."""
+    facts, at = record.facts, record.finished_at or record.started_at
+    if facts is None:
+        return {}
+    verified = Verification(
         time=at,
-        method=VerifyMethod.LISTING,
+        method=VerifyMethod(record.task.method),
         items=facts.items,
         evidence=Evidence(etag_md5=facts.etag_md5, read=facts.read, same_as_source=facts.same_as_source),
         mismatches=tuple(
@@ -221,9 +266,11 @@ def _verification(facts: DatasetFacts, at: datetime) -> Verification:
         ),
         mismatch_count=facts.mismatch_count,
     )
+    request = record.task.request
+    return {"verified": verified} | ({} if request is None else {"last_handled_verify_at": request})
 
 
-def _damaged(refusal: Refusal) -> dict[str, object]:
+def _damaged(refusal: Refusal, record: TransferRecord | None) -> dict[str, object]:
     """An incident: Frozen stays True in what was promised, Verified is False, Ready is False (rule 16)."""
     return {
         "state": DatasetState.DAMAGED,
@@ -234,6 +281,7 @@ def _damaged(refusal: Refusal) -> dict[str, object]:
             _condition(ConditionType.METADATA_SYNCED, ConditionStatus.UNKNOWN, refusal.reason),
         ],
         "progress": None,
+        **({} if record is None else _verification(record)),
     }
 
 

@@ -4,8 +4,9 @@ from dtool_operator.api.choice import ReadAccess
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
-from dtool_operator.planning.placement import SourcePlace, Target
-from dtool_operator.planning.work import expected_owner
+from dtool_operator.planning.placement import Target
+from dtool_operator.planning.source_place import Origin, SourcePlace
+from dtool_operator.planning.work import expected_owner, may_take_over
 
 
 def check_place(seen: ObservedDataset, target: Target, storage: StorageView) -> Refusal | None:
@@ -20,14 +21,13 @@ def check_place(seen: ObservedDataset, target: Target, storage: StorageView) -> 
 def check_owner(seen: ObservedDataset, target: Target, storage: StorageView) -> Refusal | None:
     """Refuse where the owner marker names another identity; a missing one is created before any write."""
     ours = expected_owner(seen, target)
-    if storage.owner is None:
-        return None
-    if (storage.owner.cluster, storage.owner.namespace_uid) == (ours.cluster, ours.namespace_uid):
+    if storage.owner is None or storage.owner == ours or may_take_over(seen, target, storage.owner):
         return None
     return Refusal(
         Reason.PREFIX_OWNED_BY_OTHER,
         f"Prefix {target.prefix!r} belongs to {storage.owner} (namespace {storage.owner.namespace!r}), not "
-        f"to {ours}; nothing there is touched. The bucket's administrator decides.",
+        f"to {ours}; nothing there is touched. To take it over, spec.takeOver of the DtoolBucket names "
+        f"fromOwner: {storage.owner}.",
     )
 
 
@@ -46,7 +46,7 @@ def _check_registration(dataset: DtoolDataset, target: Target, storage: StorageV
 
 
 def _check_adopted(dataset: DtoolDataset, target: Target, storage: StorageView) -> Refusal | None:
-    """Refuse to adopt what is not there, or is a proto dataset."""
+    """Refuse to adopt what is not there, or what readers of the bucket do not find."""
     if dataset.spec.uuid is None:
         return None
     if storage.admin is None:
@@ -54,11 +54,6 @@ def _check_adopted(dataset: DtoolDataset, target: Target, storage: StorageView) 
             Reason.DATASET_MISSING,
             f"There is no dataset {target.uuid} under prefix {target.prefix!r} "
             f"of bucket {target.bucket.spec.bucket!r}.",
-        )
-    if not storage.admin.is_frozen:
-        return Refusal(
-            Reason.NOT_SUPPORTED,
-            f"Dataset {target.uuid} is a proto dataset; this version adopts frozen ones.",
         )
     if storage.registered_prefix is None:
         return Refusal(
@@ -69,8 +64,10 @@ def _check_adopted(dataset: DtoolDataset, target: Target, storage: StorageView) 
     return None
 
 
-def check_source(dataset: DtoolDataset, source: SourcePlace, storage: StorageView) -> Refusal | None:
-    """Refuse a source that is not there, may not be read, or is not frozen."""
+def check_source(dataset: DtoolDataset, source: Origin, storage: StorageView) -> Refusal | None:
+    """Refuse a dataset in S3 that is not there, may not be read, or is not frozen; workers see the rest."""
+    if not isinstance(source, SourcePlace):
+        return None
     bucket = source.candidates[0].spec.bucket
     if storage.source_prefix is None:
         return Refusal(

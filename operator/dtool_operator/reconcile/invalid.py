@@ -9,8 +9,9 @@ from dtool_operator.api.bucket_status import DtoolBucketStatus
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL, FINALIZER
 from dtool_operator.planning.invalid import build_invalid_bucket_status, build_invalid_dataset_status
+from dtool_operator.reconcile.invalid_object import Invalid
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.world import Invalid, TakeIn
+from dtool_operator.reconcile.world import TakeIn
 from dtool_operator.transfers.executor import Executor
 
 _LOG = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ event -> world -> queue -> reconciler (observe, plan, apply, report) -> queue ag
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,16 +23,28 @@ from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
 from dtool_operator.logs import log_reconcile
 from dtool_operator.metrics import Census, Metrics
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL
+from dtool_operator.planning.history import was_frozen
+from dtool_operator.planning.inquiry import is_as_reported
 from dtool_operator.planning.observed import Policy
-from dtool_operator.planning.plan import Backoff, CancelTransfer, DatasetAction, EnsureOwner, Plan
+from dtool_operator.planning.plan import (
+    Backoff,
+    CancelTransfer,
+    DatasetAction,
+    EnsureOwner,
+    ListDatasets,
+    Plan,
+)
+from dtool_operator.planning.prefix_policy import derive_prefix
 from dtool_operator.planning.transfer import TransferState
 from dtool_operator.reconcile.bucket import BucketReconciler
-from dtool_operator.reconcile.dataset import DatasetReconciler
+from dtool_operator.reconcile.dataset import CrashPoint, DatasetReconciler, Surroundings, pass_by
+from dtool_operator.reconcile.dataset_index import Dataset
 from dtool_operator.reconcile.invalid import InvalidReconciler
 from dtool_operator.reconcile.metering import TransferMeter, take_census
 from dtool_operator.reconcile.queue import Key, WorkQueue
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.world import Bucket, Dataset, World, object_key
+from dtool_operator.reconcile.waiting import WaitingRoom
+from dtool_operator.reconcile.world import Bucket, World, lies_in, object_key
 from dtool_operator.transfers.executor import Executor, OnChange
 from dtool_s3.errors import DtoolS3Error
 
@@ -64,6 +77,7 @@ class Operator:
         policy: Policy,
         workers: int = 8,
         metrics: Metrics | None = None,
+        crash_point: CrashPoint = pass_by,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.world = World()
@@ -82,10 +96,13 @@ class Operator:
             "clock": clock,
         }
         eyes: dict[str, Any] = {"world": self.world, "stores": self._stores, "policy": policy}
-        self.datasets = DatasetReconciler(executor=self._executor, **shared, **eyes)
         self.buckets = BucketReconciler(**shared, **eyes)
+        around = Surroundings(
+            self.world, cluster, self._stores, self._writer, policy, self._take_in, clock, crash_point
+        )
+        self.datasets = DatasetReconciler(around, executor=self._executor, find_entry=self.buckets.find_entry)
         self._invalid = InvalidReconciler(executor=self._executor, **shared)
-        self._queued: dict[Key, None] = {}
+        self._waiting = WaitingRoom()
         self._tasks: list[asyncio.Task[None]] = []
         self._synced = asyncio.Event()
 
@@ -122,9 +139,8 @@ class Operator:
             self._wake_queued()
 
     def _wake_queued(self) -> None:
-        """Have those looked at that have waited longest for a place: as many as there are places in all."""
-        for key in list(self._queued)[: self._policy.max_transfers]:
-            del self._queued[key]
+        """Have as many looked at as there are places in all, in turn of their namespaces."""
+        for key in self._waiting.call(self._policy.max_transfers):
             self.queue.add(key)
 
     # ---- life --------------------------------------------------------------------------------------
@@ -155,7 +171,7 @@ class Operator:
 
     def running(self) -> Mapping[str, int]:
         """Count the transfers that run, by bucket object."""
-        return self._executor.running()
+        return Counter(task.bucket_key for task in self._executor.running())
 
     def is_quiet(self, horizon: timedelta) -> bool:
         """Tell whether nothing is to be done now or within `horizon`, and no transfer runs."""
@@ -218,7 +234,7 @@ class Operator:
     async def _reconcile(self, key: Key) -> Outcome:
         if key.plural == BUCKET_PLURAL:
             return await self._reconcile_bucket(key.uid)
-        return await self._reconcile_dataset(key.uid)
+        return await self._reconcile_dataset(key)
 
     async def _reconcile_bucket(self, uid: str) -> Outcome:
         bucket = self.world.bucket(uid)
@@ -227,32 +243,46 @@ class Operator:
             return Outcome((), None, "gone")
         if isinstance(bucket, DtoolBucket):
             plan, look_again = await self.buckets.reconcile(bucket)
+            if any(isinstance(action, ListDatasets) for action in plan.actions):
+                self._wake_changed(bucket)
             return Outcome(_names(plan), look_again)
         await self._invalid.reconcile_bucket(bucket)
         return Outcome((), None, "invalid")
 
-    async def _reconcile_dataset(self, uid: str) -> Outcome:
+    async def _reconcile_dataset(self, key: Key) -> Outcome:
+        uid = key.uid
         dataset = self.world.dataset(uid)
         if dataset is None:
             await self.datasets.forget(uid)
-            self._meter.cancel(uid)
+            self._waiting.discard(key)
             self._wake_queued()
             return Outcome((), None, "gone")
         if isinstance(dataset, DtoolDataset):
             plan, look_again = await self.datasets.reconcile(dataset)
             self._wake_bucket(dataset, plan)
-            self._note_queued(object_key(DATASET_PLURAL, dataset.meta), plan)
+            self._note_queued(key, plan)
             return Outcome(_names(plan), look_again)
         await self._invalid.reconcile_dataset(dataset)
+        self._waiting.discard(key)
         self._wake_queued()
         return Outcome((), None, "invalid")
+
+    def _wake_changed(self, bucket: DtoolBucket) -> None:
+        """Have the frozen datasets looked at that a listing shows otherwise than they were reported."""
+        for dataset in self.world.datasets():
+            if not lies_in(dataset, bucket) or not was_frozen(dataset):
+                continue
+            listed = self.buckets.find_entry(bucket.uid, dataset.status.uuid)
+            prefix = derive_prefix(bucket.spec, dataset.namespace)
+            if listed is not None and not is_as_reported(listed.entry, prefix):
+                self.queue.add(object_key(DATASET_PLURAL, dataset.meta))
 
     def _note_queued(self, key: Key, plan: Plan[DatasetAction, DtoolDatasetStatus]) -> None:
         ready = None if plan.status is None else find_condition(plan.status.conditions, ConditionType.READY)
         if ready is not None and ready.reason == Reason.QUEUED:
-            self._queued[key] = None
+            self._waiting.add(key)
         else:
-            self._queued.pop(key, None)
+            self._waiting.discard(key)
         if any(isinstance(action, CancelTransfer) for action in plan.actions):
             self._meter.cancel(key.uid)
             self._wake_queued()

@@ -5,44 +5,39 @@ write counts at once and its echo changes nothing.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from dtool_operator.api.bucket import DtoolBucket, parse_bucket
 from dtool_operator.api.bucket_status import DtoolBucketStatus
-from dtool_operator.api.dataset import DtoolDataset, parse_dataset
+from dtool_operator.api.dataset import DtoolDataset, DtoolDatasetSpec, parse_dataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.parsing import InvalidObject, ObjectMeta, parse_metadata, parse_status
-from dtool_operator.api.schema import StatusModel
+from dtool_operator.api.source import BucketRef
 from dtool_operator.names import (
     ANNOTATION_RECONCILE_REQUESTED,
+    ANNOTATION_VERIFY_REQUESTED,
     BUCKET_PLURAL,
     DATASET_PLURAL,
     LABEL_UUID,
 )
-from dtool_operator.planning.observed import ClusterView, NamespaceView, is_ready
-from dtool_operator.planning.placement import dataset_uuid
+from dtool_operator.planning.history import find_damage, was_frozen
+from dtool_operator.planning.identity import dataset_uuid
+from dtool_operator.planning.observed import ClusterView, NamespaceView, Usage, is_ready
+from dtool_operator.planning.placement import claim_rank
+from dtool_operator.reconcile.dataset_index import Dataset, DatasetIndex
+from dtool_operator.reconcile.invalid_object import Invalid, Status
 from dtool_operator.reconcile.queue import Key
 from dtool_s3.uri import DatasetURI, parse_uri
 
 NAMESPACE_PLURAL = "namespaces"
 
-Status = TypeVar("Status", bound=StatusModel)
+#: Annotations by which users ask for something now (rule 21).
+REQUESTS: Final = (ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_VERIFY_REQUESTED)
+
 Parsed = TypeVar("Parsed")
 
 
-@dataclass(frozen=True, slots=True)
-class Invalid(Generic[Status]):
-    """An object whose spec means nothing; its status can still be written."""
-
-    meta: ObjectMeta
-    message: str
-    status: Status
-
-
 Bucket = DtoolBucket | Invalid[DtoolBucketStatus]
-Dataset = DtoolDataset | Invalid[DtoolDatasetStatus]
-
 
 #: Takes in the answer to an own write, of a kind, and has everybody else looked at whom it concerns.
 TakeIn = Callable[[str, Mapping[str, Any]], None]
@@ -54,9 +49,7 @@ class World:
     def __init__(self) -> None:
         self.cluster_uid = ""
         self._buckets: dict[str, Bucket] = {}
-        self._datasets: dict[str, Dataset] = {}
-        self._names: dict[str, set[str]] = {}
-        self._claims: dict[tuple[str, str], set[str]] = {}
+        self._datasets = DatasetIndex()
         self._namespaces: dict[str, NamespaceView] = {}
         self._view: ClusterView | None = None
 
@@ -70,16 +63,53 @@ class World:
 
     def datasets(self, namespace: str | None = None) -> tuple[DtoolDataset, ...]:
         """Return the valid dataset objects, of one namespace or of all."""
-        uids = self._datasets if namespace is None else self._names.get(namespace, set())
-        found = (self._datasets[uid] for uid in uids)
-        return tuple(one for one in found if isinstance(one, DtoolDataset))
+        return tuple(self._datasets.valid(namespace))
+
+    def find_dataset(self, namespace: str, name: str) -> DtoolDataset | None:
+        """Return the valid dataset object of a name, or None."""
+        found = self._datasets.find(namespace, name)
+        return found if isinstance(found, DtoolDataset) else None
+
+    def bucket_of(self, dataset: DtoolDataset) -> DtoolBucket | None:
+        """Return the valid bucket object that a dataset's place names, or None."""
+        ref = dataset.spec.bucket_ref
+        return None if ref is None else self.view().find_bucket(ref.namespace or dataset.namespace, ref.name)
+
+    def source_of(self, dataset: DtoolDataset) -> DtoolDataset | None:
+        """Return the object whose dataset is this one's source, where its spec names one that is valid."""
+        ref = dataset.spec.source.dataset if dataset.spec.source else None
+        return None if ref is None else self.find_dataset(ref.namespace or dataset.namespace, ref.name)
 
     def rivals(self, dataset: Dataset) -> tuple[DtoolDataset, ...]:
         """Return the other valid objects of its namespace that describe the same dataset."""
-        claim = _claim(dataset)
-        uids = set() if claim is None else self._claims.get(claim, set()) - {dataset.meta.uid}
-        found = (self._datasets[uid] for uid in sorted(uids))
-        return tuple(one for one in found if isinstance(one, DtoolDataset))
+        if not isinstance(dataset, DtoolDataset):
+            return ()
+        source = self.source_of(dataset)
+        uuid = dataset_uuid(dataset) or (None if source is None else source.status.uuid)
+        if uuid is None:
+            return ()
+        claimants = self._datasets.claimants(dataset.namespace, uuid)
+        return tuple(one for one in claimants if one.uid != dataset.uid)
+
+    def find_usage(self, dataset: DtoolDataset, bucket: DtoolBucket) -> Usage:
+        """Add up what the namespace keeps in a bucket beside this dataset (rule 8).
+
+        What is described counts, and what came first: of many that are applied at once the oldest get in.
+        """
+        rank, datasets, size_bytes = claim_rank(dataset), 0, 0
+        for one in self._datasets.valid(dataset.namespace):
+            if one.uid == dataset.uid or not lies_in(one, bucket):
+                continue
+            is_described = one.status.size_bytes is not None or one.status.created_at is not None
+            datasets += is_described or claim_rank(one) < rank
+            progress = one.status.progress
+            size_bytes += one.status.size_bytes or (0 if progress is None else progress.bytes_total)
+        return Usage(datasets, size_bytes)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether more than one namespace has datasets."""
+        return self._datasets.count_namespaces() > 1
 
     def view(self) -> ClusterView:
         """Return a frozen picture of buckets and namespaces."""
@@ -113,8 +143,8 @@ class World:
         before = self._known(plural, uid)
         keys = self.put(plural, body)
         after = self._known(plural, uid)
-        if before is not None and after is not None and _wish(before) != _wish(after):
-            return keys
+        if before is None or (after is not None and _wish(before) != _wish(after)):
+            return keys  # what was created by this write is looked at for the first time
         return {key for key in keys if key.uid != uid}
 
     def _known(self, plural: str, uid: str) -> Bucket | Dataset | None:
@@ -137,27 +167,14 @@ class World:
         return self._remove_dataset(uid)
 
     def _remove_dataset(self, uid: str) -> set[Key]:
-        """Take out a dataset; those that yielded to it are looked at again."""
+        """Take out a dataset; those that yielded to it, or copy it, are looked at again."""
         dataset = self._datasets.get(uid)
         if dataset is None:
             return set()
-        keys = {object_key(DATASET_PLURAL, one.meta) for one in (dataset, *self.rivals(dataset))}
-        self._forget_claim(dataset)
-        del self._datasets[uid]
-        namespace = self._names[dataset.meta.namespace]
-        namespace.discard(uid)
-        if not namespace:
-            del self._names[dataset.meta.namespace]
-        return keys
-
-    def _forget_claim(self, dataset: Dataset) -> None:
-        claim = _claim(dataset)
-        if claim is None:
-            return
-        uids = self._claims[claim]
-        uids.discard(dataset.meta.uid)
-        if not uids:
-            del self._claims[claim]
+        meta = dataset.meta
+        others = (*self.rivals(dataset), *self._datasets.followers(meta.namespace, meta.name))
+        self._datasets.remove(uid)
+        return {object_key(DATASET_PLURAL, one.meta) for one in (dataset, *others)}
 
     def _put_namespace(self, body: Mapping[str, Any]) -> set[Key]:
         meta = parse_metadata(body)
@@ -187,17 +204,14 @@ class World:
         known = self._datasets.get(dataset.meta.uid)
         if known is not None and not _is_newer(dataset.meta, known.meta):
             return set()
-        if known is not None:
-            self._forget_claim(known)
-        self._datasets[dataset.meta.uid] = dataset
-        self._names.setdefault(dataset.meta.namespace, set()).add(dataset.meta.uid)
-        claim = _claim(dataset)
-        if claim is not None:
-            self._claims.setdefault(claim, set()).add(dataset.meta.uid)
+        self._datasets.put(dataset)
         keys = {object_key(DATASET_PLURAL, dataset.meta)} if _is_asking(known, dataset) else set()
         if known is None:
             # of two objects of one second the newer may be the one that owns
             keys |= {object_key(DATASET_PLURAL, rival.meta) for rival in self.rivals(dataset)}
+        if known is None or _dataset_face(known) != _dataset_face(dataset):
+            followers = self._datasets.followers(dataset.meta.namespace, dataset.meta.name)
+            keys |= {object_key(DATASET_PLURAL, one.meta) for one in followers}
         return keys
 
     def _keys_of_namespace(self, name: str) -> set[Key]:
@@ -223,12 +237,6 @@ class World:
         }
 
 
-def _claim(dataset: Dataset) -> tuple[str, str] | None:
-    """Return namespace and uuid, by which objects may contend for one dataset."""
-    uuid = dataset_uuid(dataset.spec) if isinstance(dataset, DtoolDataset) else None
-    return None if uuid is None else (dataset.meta.namespace, uuid)
-
-
 def lies_in(dataset: DtoolDataset, bucket: Bucket) -> bool:
     """Tell whether a bucket object is a dataset's place."""
     ref = dataset.spec.bucket_ref
@@ -243,15 +251,21 @@ def mentions(dataset: DtoolDataset, bucket: Bucket) -> bool:
     spec = dataset.spec
     if lies_in(dataset, bucket):
         return True
-    stored = spec.source.stored.bucket_ref if spec.source and spec.source.stored else None
     here = (bucket.meta.namespace, bucket.meta.name)
-    if stored is not None and (stored.namespace or dataset.namespace, stored.name) == here:
+    if any((ref.namespace or dataset.namespace, ref.name) == here for ref in _source_refs(spec)):
         return True
     uri = spec.source.uri if spec.source else None
     if uri is None or not uri.startswith("s3://") or not isinstance(bucket, DtoolBucket):
         return False
     parsed = parse_uri(uri)
     return isinstance(parsed, DatasetURI) and parsed.bucket == bucket.spec.bucket
+
+
+def _source_refs(spec: DtoolDatasetSpec) -> tuple[BucketRef, ...]:
+    """Return the bucket object that a source names, if it does."""
+    source = spec.source
+    named = () if source is None else (source.stored, source.objects)
+    return tuple(one.bucket_ref for one in named if one is not None)
 
 
 def object_key(plural: str, meta: ObjectMeta) -> Key:
@@ -289,8 +303,15 @@ def _question(one: Bucket | Dataset) -> tuple[object, ...]:
 def _wish(one: Bucket | Dataset) -> tuple[object, ...]:
     """Return what only users change: spec, deletion, a requested look."""
     meta = one.meta
-    request = meta.annotations.get(ANNOTATION_RECONCILE_REQUESTED)
-    return meta.generation, meta.deletion_timestamp, request
+    requests = (meta.annotations.get(name) for name in REQUESTS)
+    return meta.generation, meta.deletion_timestamp, *requests
+
+
+def _dataset_face(dataset: Dataset) -> tuple[object, ...]:
+    """Return what those see of a dataset that copy it."""
+    if not isinstance(dataset, DtoolDataset):
+        return (None,)
+    return was_frozen(dataset), dataset.status.uuid, find_damage(dataset) is not None
 
 
 def _bucket_face(bucket: Bucket) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ A record is memory only: losing it costs one more look at the target, never data
 object; the newest task replaces it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,8 +38,8 @@ class Executor(Protocol):
     def record(self, key: str) -> TransferRecord | None:
         """Return the newest record of a dataset object; None if nothing was started or it was forgotten."""
 
-    def running(self) -> Mapping[str, int]:
-        """Count running tasks by bucket key."""
+    def running(self) -> tuple[Task, ...]:
+        """Return the tasks that run."""
 
     async def start(self, task: Task, credentials: TaskCredentials) -> None:
         """Start a task; a running one with the same key must have been cancelled before."""

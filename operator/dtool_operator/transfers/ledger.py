@@ -4,8 +4,7 @@ No I/O. Memory only: losing it costs one more look at the target, never data.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -40,9 +39,9 @@ class Ledger:
         entry = self._entries.get(key)
         return None if entry is None else entry.record
 
-    def running(self) -> Mapping[str, int]:
-        """Count running tasks by bucket key."""
-        return Counter(e.record.task.bucket_key for e in self._entries.values() if _is_running(e.record))
+    def running(self) -> tuple[Task, ...]:
+        """Return the tasks that run."""
+        return tuple(entry.record.task for entry in self._entries.values() if _is_running(entry.record))
 
     def begin(self, task: Task) -> None:
         """Record a start. Raises ValueError while a task with the same key runs."""

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from dtool_operator.api.reasons import Reason
-from dtool_operator.planning.dataset import find_places, plan_dataset, plan_failure
+from dtool_operator.planning.dataset import plan_dataset, plan_failure
+from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import ObservedDataset, Slots
 from dtool_operator.planning.plan import Backoff
 from tests.support import observed as see
@@ -111,7 +112,7 @@ def test_what_the_cluster_refuses_is_not_asked_of_s3_and_waits(case: str) -> Non
 
     plan = plan_dataset(replace(look, storage=None))
 
-    assert find_places(look) is None
+    assert find_inquiry(look) is None
     assert tell(plan) == Told(state="Pending", says=not_ready(reason))
     assert says in ready_message(plan)
 
@@ -176,7 +177,7 @@ def test_what_s3_refuses_is_said_of_the_place_and_waits(case: str) -> None:
 
     plan = plan_dataset(look)
 
-    assert find_places(look) is not None
+    assert find_inquiry(look) is not None
     assert tell(plan) == Told(state="Pending", says=not_ready(reason))
     assert says in ready_message(plan)
     assert plan.status is not None

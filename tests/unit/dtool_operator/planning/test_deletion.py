@@ -7,7 +7,8 @@ import pytest
 
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
-from dtool_operator.planning.dataset import find_places, plan_dataset
+from dtool_operator.planning.dataset import plan_dataset
+from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import NamespaceView, ObservedDataset, Slots
 from tests.support import observed as see
 from tests.support.observed import HERE, OTHER, adopted, bucket, dataset, instruments, seen, stored
@@ -143,7 +144,7 @@ def test_an_object_is_let_go_whose_copy(case: str) -> None:
     assert len(told.do) == (1 if left_behind is None else 2)
     if left_behind is not None:
         assert told.do[0].startswith(f"left behind: {left_behind}")
-        assert told.do[0].endswith("What an unfinished copy wrote was left there.")
+        assert told.do[0].endswith("What this object wrote was left there.")
 
 
 @pytest.mark.parametrize("case", RELEASED)
@@ -153,7 +154,7 @@ def test_nothing_is_planned_for_an_object_that_was_let_go(case: str) -> None:
     later = see.carried_out(look, plan_dataset(look))
 
     assert tell(plan_dataset(later)) == Told((), look=None)
-    assert find_places(later) is None
+    assert find_inquiry(later) is None
 
 
 @pytest.mark.parametrize("case", [case for case in RELEASED if "removed" not in case])
@@ -202,7 +203,7 @@ def test_a_deletion_waits_for_a_while_for_a_bucket_that(case: str) -> None:
     plan = plan_dataset(look)
 
     assert tell(plan) == Told((), "Pending", not_ready(reason), "back off")
-    assert "left behind if it cannot be removed within 1:00:00" in ready_message(plan)
+    assert "left behind if they cannot be removed within 1:00:00" in ready_message(plan)
     assert plan_dataset(see.carried_out(look, plan)).status == plan.status
 
 
@@ -297,15 +298,15 @@ def test_a_removal_that_was_begun_is_not_begun_again(case: str) -> None:
 def test_without_a_finalizer_only_running_work_is_ended(one: DtoolDataset) -> None:
     look = seen(see.deleted(see.marked(one)), storage=HERE)
 
-    assert find_places(look) is None
+    assert find_inquiry(look) is None
     assert tell(plan_dataset(look)) == Told((), look=None)
     assert tell(plan_dataset(replace(look, transfer=see.running(seen())))) == Told(("cancel",), look=None)
 
 
 def test_s3_is_asked_about_an_unfinished_copy_only() -> None:
-    places = find_places(BEGUN)
+    inquiry = find_inquiry(BEGUN)
 
-    assert places is not None
-    assert (places[0].prefix, places[1]) == ("u/alice/", None)
-    assert find_places(RELEASED["has lost its bucket object"][0]) is None
-    assert find_places(RELEASED["was reported frozen, wherever it is now"][0]) is None
+    assert inquiry is not None
+    assert (inquiry.target.prefix, inquiry.origin) == ("u/alice/", None)
+    assert find_inquiry(RELEASED["has lost its bucket object"][0]) is None
+    assert find_inquiry(RELEASED["was reported frozen, wherever it is now"][0]) is None

@@ -7,7 +7,8 @@ import pytest
 
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
-from dtool_operator.planning.dataset import find_places, plan_dataset
+from dtool_operator.planning.dataset import plan_dataset
+from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import NamespaceView, ObservedDataset, Refusal, Slots, StorageView
 from tests.support import observed as see
 from tests.support.observed import HERE, OTHER, bucket, dataset, instruments, seen, stored
@@ -122,7 +123,7 @@ def test_a_frozen_dataset_that_is_as_it_was_keeps_an_equal_status(case: str) -> 
 def test_a_frozen_dataset_does_not_need_its_source_any_more() -> None:
     look = seen(see.was_frozen(), bucket(), storage=HERE)
 
-    assert find_places(look) is not None
+    assert find_inquiry(look) is not None
     assert tell(plan_dataset(look)) == Told((), "Frozen", READY, "resync")
 
 

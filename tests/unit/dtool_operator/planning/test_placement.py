@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from dtool_operator.api.bucket import DtoolBucket
-from dtool_operator.planning.dataset import find_places
+from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.placement import may_copy_server_side
+from dtool_operator.planning.source_place import SourcePlace
 from tests.support import observed as see
 from tests.support.observed import bucket, changed, dataset, instruments, seen
 
@@ -16,10 +17,10 @@ OTHER_ENDPOINT = "https://other.example.org"
 
 
 def candidates(look: Any) -> list[str]:
-    places = find_places(look)
-    assert places is not None
-    assert places[1] is not None
-    return [f"{one.namespace}/{one.name}" for one in places[1].candidates]
+    inquiry = find_inquiry(look)
+    assert inquiry is not None
+    assert isinstance(inquiry.origin, SourcePlace)
+    return [f"{one.namespace}/{one.name}" for one in inquiry.origin.candidates]
 
 
 TIERS: dict[str, tuple[Any, tuple[DtoolBucket, ...], list[str]]] = {
@@ -102,12 +103,12 @@ def test_a_bucket_of_ones_own_that_does_not_admit_its_own_namespace_is_no_match(
 def test_the_oldest_that_permits_the_read_is_read_through() -> None:
     strict = changed(bucket("strict", bucket="instrument-data"), age=-1)
     open_ = changed(instruments(), age=1)
-    places = find_places(seen(None, bucket(), strict, open_))
-    assert places is not None
-    assert places[1] is not None
+    inquiry = find_inquiry(seen(None, bucket(), strict, open_))
+    assert inquiry is not None
+    assert isinstance(inquiry.origin, SourcePlace)
 
-    assert places[1].choose("alice", "u/bob/") is open_
-    assert places[1].choose("alice", "u/alice/") is strict
+    assert inquiry.origin.choose("alice", "u/bob/") is open_
+    assert inquiry.origin.choose("alice", "u/alice/") is strict
 
 
 SIGNING: dict[str, tuple[DtoolBucket, DtoolBucket, bool]] = {
@@ -146,4 +147,4 @@ def test_the_administrator_says_whose_buckets_are_administrators() -> None:
     policy = replace(see.POLICY, admin_namespaces=frozenset({"alice"}))
     look = seen(None, bucket(), instruments(), policy=policy)
 
-    assert find_places(look) is None
+    assert find_inquiry(look) is None

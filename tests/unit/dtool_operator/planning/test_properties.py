@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
-from dtool_operator.planning.dataset import find_places, plan_dataset
+from dtool_operator.planning.dataset import plan_dataset
+from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import ObservedDataset, Slots, StorageView
 from dtool_operator.planning.plan import Backoff, MarkObject, StartTransfer
 from dtool_operator.planning.task import DatasetFacts, ErrorLine, MismatchLine, ProgressLine
@@ -144,7 +145,7 @@ def looks(draw: st.DrawFn) -> ObservedDataset:
         slots=draw(st.sampled_from([Slots(), Slots(running=4)])),
         storage=None,
     )
-    return look if find_places(look) is None else replace(look, storage=draw(STORAGES))
+    return look if find_inquiry(look) is None else replace(look, storage=draw(STORAGES))
 
 
 MANY = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])

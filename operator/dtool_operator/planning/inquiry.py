@@ -1,0 +1,77 @@
+"""What S3 is to be asked about one dataset at this look; pure. Most looks ask nothing.
+
+A dataset that was frozen is watched through the listing of its bucket: requests of its own are made only
+where that listing, the spec or the status gives a reason.
+"""
+
+from dataclasses import dataclass
+
+from dtool_operator.names import FINALIZER
+from dtool_operator.planning.deletion import find_fate, resolve_removal
+from dtool_operator.planning.history import find_damage, is_look_requested, was_frozen
+from dtool_operator.planning.identity import list_candidates
+from dtool_operator.planning.metadata import find_wanted, is_out_of_sync
+from dtool_operator.planning.observed import ObservedDataset, Refusal
+from dtool_operator.planning.placement import Target
+from dtool_operator.planning.resolution import resolve
+from dtool_operator.planning.source_place import Origin
+from dtool_operator.planning.verification import find_due
+from dtool_s3.catalog import CatalogEntry, EntryState
+from dtool_s3.metadata import Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Questions to S3.
+
+    `other_uuid`: the dataset that counts where the target's uuid is not registered under its prefix.
+    `wanted`: what README, tags and annotations are compared with.
+    """
+
+    target: Target
+    origin: Origin | None = None
+    other_uuid: str | None = None
+    wanted: Metadata | None = None
+
+
+def find_inquiry(seen: ObservedDataset) -> Inquiry | None:
+    """Say what S3 is to be asked about; None where what is known already decides."""
+    dataset = seen.dataset
+    if dataset.meta.deletion_timestamp is not None:
+        if FINALIZER not in dataset.meta.finalizers or find_fate(dataset).is_kept:
+            return None
+        removal = resolve_removal(seen)
+        return None if isinstance(removal, Refusal) else Inquiry(removal)
+    placed = resolve(seen)
+    if isinstance(placed, Refusal):
+        return None
+    target, origin = placed
+    if was_frozen(dataset) and not _is_look_needed(seen, target):
+        return None
+    candidates = list_candidates(dataset)
+    is_stable = was_frozen(dataset) or dataset.spec.source is None
+    return Inquiry(
+        target,
+        origin,
+        other_uuid=candidates[1] if len(candidates) > 1 else None,
+        wanted=find_wanted(dataset) if is_stable else None,
+    )
+
+
+def _is_look_needed(seen: ObservedDataset, target: Target) -> bool:
+    """Tell whether a frozen dataset's own keys must be looked at."""
+    dataset = seen.dataset
+    return (
+        find_damage(dataset) is not None
+        or is_look_requested(dataset)
+        or find_wanted(dataset) is not None
+        or is_out_of_sync(dataset)
+        or seen.transfer is not None
+        or not find_due(seen)
+        or (seen.catalog is not None and not is_as_reported(seen.catalog.entry, target.prefix))
+    )
+
+
+def is_as_reported(entry: CatalogEntry | None, prefix: str) -> bool:
+    """Tell whether a listing shows a dataset frozen, registered, and under its prefix."""
+    return entry is not None and entry.state is EntryState.FROZEN and entry.prefix == prefix

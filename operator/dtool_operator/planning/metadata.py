@@ -1,0 +1,127 @@
+"""README, tags and annotations that the spec owns, at any time, frozen or not; pure.
+
+Tags and annotations are ensured; those the operator added and the spec no longer names are removed; everybody
+else's stay. `status.managed` says which are the operator's, and says it before they are written: an operator
+that is killed in between finds them as its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dtool_operator.api.choice import AccessMode
+from dtool_operator.api.conditions import Condition, ConditionStatus, ConditionType, find_condition
+from dtool_operator.api.dataset import DtoolDataset
+from dtool_operator.api.dataset_status import Managed
+from dtool_operator.api.reasons import Reason
+from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
+from dtool_operator.planning.placement import Target
+from dtool_operator.planning.plan import DatasetAction, EnsureOwner, SyncMetadata
+from dtool_operator.planning.work import plan_owner
+from dtool_s3.metadata import Metadata, MetadataChange
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataPlan:
+    """What is done about them now, what the status says, and whether another look is due at once."""
+
+    synced: Condition
+    managed: Managed | None
+    actions: tuple[DatasetAction, ...] = ()
+    is_pending: bool = False
+
+
+def find_wanted(dataset: DtoolDataset) -> Metadata | None:
+    """Return what the spec asks for, and what it no longer does; None: nothing was ever asked."""
+    spec, managed = dataset.spec, dataset.status.managed or Managed()
+    wanted = Metadata(
+        readme=spec.readme,
+        tags=frozenset(spec.tags),
+        annotations=dict(spec.annotations),
+        removed_tags=frozenset(managed.tags) - frozenset(spec.tags),
+        removed_annotations=frozenset(managed.annotations) - spec.annotations.keys(),
+    )
+    is_anything = wanted.readme is not None or wanted.tags or wanted.annotations
+    return wanted if is_anything or wanted.removed_tags or wanted.removed_annotations else None
+
+
+def is_out_of_sync(dataset: DtoolDataset) -> bool:
+    """Tell whether the last attempt failed."""
+    synced = find_condition(dataset.status.conditions, ConditionType.METADATA_SYNCED)
+    return synced is not None and synced.status is ConditionStatus.FALSE
+
+
+def plan_metadata(seen: ObservedDataset, target: Target, storage: StorageView | None) -> MetadataPlan:
+    """Compare, note what will be added, then write it."""
+    dataset = seen.dataset
+    managed = dataset.status.managed
+    if find_wanted(dataset) is None:
+        return MetadataPlan(_synced(), None)
+    change = None if storage is None else storage.change
+    if change is None:
+        known = find_condition(dataset.status.conditions, ConditionType.METADATA_SYNCED)
+        return MetadataPlan(known or _unknown(), managed)
+    if change.is_empty:
+        return MetadataPlan(_synced(), _keep(managed, dataset))
+    if target.bucket.spec.access_mode is AccessMode.READ_ONLY:
+        name = f"{target.bucket.namespace}/{target.bucket.name}"
+        refusal = Refusal(
+            Reason.READ_ONLY_BUCKET, f"DtoolBucket {name} is ReadOnly: README, tags and annotations stay."
+        )
+        return MetadataPlan(build_unsynced(refusal), managed)
+    ours = _extend(managed, change)
+    if ours != (managed or Managed()):
+        return MetadataPlan(_unknown(), ours, is_pending=True)
+    return MetadataPlan(_unknown(), ours, _write(seen, target, storage, change), is_pending=True)
+
+
+def _write(
+    seen: ObservedDataset, target: Target, storage: StorageView | None, change: MetadataChange
+) -> tuple[DatasetAction, ...]:
+    assert storage is not None, "only what S3 has shown is changed"
+    assert storage.admin is not None, "what is compared is there"
+    owner: list[EnsureOwner] = plan_owner(seen, target, storage)
+    return (*owner, SyncMetadata(target.uuid, change, is_frozen=storage.admin.is_frozen))
+
+
+def build_unsynced(refusal: Refusal) -> Condition:
+    """Say why README, tags and annotations are not what the spec asks."""
+    return Condition(
+        type=ConditionType.METADATA_SYNCED,
+        status=ConditionStatus.FALSE,
+        reason=refusal.reason,
+        message=refusal.message,
+    )
+
+
+def _synced() -> Condition:
+    return Condition(type=ConditionType.METADATA_SYNCED, status=ConditionStatus.TRUE, reason=Reason.SYNCED)
+
+
+def _unknown() -> Condition:
+    return Condition(
+        type=ConditionType.METADATA_SYNCED, status=ConditionStatus.UNKNOWN, reason=Reason.PENDING
+    )
+
+
+def _extend(managed: Managed | None, change: MetadataChange) -> Managed:
+    """Count what will be added as the operator's own."""
+    known = managed or Managed()
+    return Managed(
+        tags=_sorted({*known.tags, *change.put_tags}),
+        annotations=_sorted({*known.annotations, *change.put_annotations}),
+    )
+
+
+def _keep(managed: Managed | None, dataset: DtoolDataset) -> Managed | None:
+    """Count no longer what the spec does not name: all is as it asks, so it is gone."""
+    if managed is None:
+        return None
+    spec = dataset.spec
+    return Managed(
+        tags=_sorted(set(managed.tags) & set(spec.tags)),
+        annotations=_sorted(set(managed.annotations) & spec.annotations.keys()),
+    )
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))

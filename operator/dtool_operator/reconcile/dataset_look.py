@@ -1,0 +1,116 @@
+"""What S3 says of one dataset and its place: owns the requests of a look, and remembers the last one.
+
+The only reads of a dataset's reconcile beside the cache. Decides nothing.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from dtool_operator.adapters.cluster import Cluster
+from dtool_operator.adapters.credentials import read_credentials
+from dtool_operator.adapters.storage import OpenStores, answering_soon
+from dtool_operator.api.bucket import DtoolBucket
+from dtool_operator.errors import OperatorError
+from dtool_operator.planning.inquiry import Inquiry
+from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
+from dtool_operator.planning.placement import Target
+from dtool_operator.planning.plan import time_left
+from dtool_operator.planning.source_place import ObjectsPlace, Origin, SourcePlace
+from dtool_operator.planning.standing import is_running
+from dtool_operator.reconcile.failure import explain
+from dtool_s3.errors import DtoolS3Error
+from dtool_s3.layout import DatasetLayout
+from dtool_s3.metadata import find_change
+from dtool_s3.ownership import read_owner
+from dtool_s3.registration import read_registration
+from dtool_s3.store.protocol import Store
+from dtool_s3.transfer.inventory import read_admin_metadata
+
+#: While a worker runs, S3 is asked about its dataset no more often than this.
+LOOK_INTERVAL = timedelta(seconds=25)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What S3 said of a dataset, and when."""
+
+    at: datetime
+    inquiry: Inquiry
+    view: StorageView | Refusal
+
+
+class DatasetLooks:
+    """Asks S3, with the keys of the bucket objects as they are now."""
+
+    def __init__(self, *, cluster: Cluster, stores: OpenStores, clock: Callable[[], datetime]) -> None:
+        self._cluster, self._stores, self._clock = cluster, stores, clock
+        self._looks: dict[str, _Look] = {}
+
+    def forget(self, uid: str) -> None:
+        """Drop the last look at an object's dataset."""
+        self._looks.pop(uid, None)
+
+    def target(self, uid: str) -> Target:
+        """Return the place that was looked at last."""
+        return self._looks[uid].inquiry.target
+
+    async def ask(self, seen: ObservedDataset, inquiry: Inquiry) -> StorageView | Refusal:
+        """Ask S3, or return its last answer where it is fresh and a worker runs."""
+        last = self._looks.get(seen.dataset.uid)
+        is_same = last is not None and last.inquiry == inquiry and is_running(seen.transfer)
+        if last is not None and is_same and time_left(last.at, LOOK_INTERVAL, seen.now):
+            return last.view
+        try:
+            async with answering_soon():
+                view: StorageView | Refusal = await self._read(inquiry, seen.dataset.namespace)
+        except (DtoolS3Error, OperatorError) as error:
+            view = explain(error)
+        self._looks[seen.dataset.uid] = _Look(seen.now, inquiry, view)
+        return view
+
+    async def open(self, bucket: DtoolBucket) -> tuple[Store, str]:
+        """Open a bucket with its keys as they are now; return their version too."""
+        credentials = await read_credentials(self._cluster, bucket)
+        return self._stores.open(bucket, credentials), credentials.version
+
+    async def _read(self, inquiry: Inquiry, namespace: str) -> StorageView:
+        target = inquiry.target
+        store, version = await self.open(target.bucket)
+        uuid, registered = target.uuid, await read_registration(store, target.uuid)
+        if inquiry.other_uuid is not None and registered != target.prefix:
+            uuid, registered = inquiry.other_uuid, await read_registration(store, inquiry.other_uuid)
+        layout = DatasetLayout(target.prefix, uuid)
+        owner, admin = await asyncio.gather(
+            read_owner(store, target.prefix), read_admin_metadata(store, layout)
+        )
+        change = None
+        if inquiry.wanted is not None and admin is not None:
+            change = await find_change(store, layout, inquiry.wanted)
+        view = StorageView(owner, registered, admin, credentials_version=version, uuid=uuid, change=change)
+        return await self._read_source(inquiry.origin, view, namespace)
+
+    async def _read_source(self, origin: Origin | None, view: StorageView, namespace: str) -> StorageView:
+        match origin:
+            case SourcePlace():
+                return await self._read_stored(origin, view, namespace)
+            case ObjectsPlace(bucket, _):
+                _, version = await self.open(bucket)
+                return replace(view, credentials_version=f"{view.credentials_version}|{version}")
+            case _:
+                return view
+
+    async def _read_stored(self, source: SourcePlace, view: StorageView, namespace: str) -> StorageView:
+        """Find the dataset through the oldest bucket object; go on with the one that a worker will use."""
+        first = source.candidates[0]
+        store, version = await self.open(first)
+        prefix = await read_registration(store, source.uuid)
+        chosen = first if prefix is None else source.choose(namespace, prefix) or first
+        if chosen.uid != first.uid:
+            store, version = await self.open(chosen)
+        view = replace(view, credentials_version=f"{view.credentials_version}|{version}")
+        if prefix is None:
+            return view
+        admin = await read_admin_metadata(store, DatasetLayout(prefix, source.uuid))
+        return replace(view, source_prefix=prefix, source_admin=admin)
