@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -30,7 +31,23 @@ PROGRESS = (
 SLEEP = "import time; time.sleep(600)"
 IGNORE = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('', flush=True)"
 
+#: A zygote whose workers run a script, beside the task file that they were given.
+ZYGOTE = """
+import os, socket, sys
+from dtool_operator.transfers.zygote import serve
+
+def run(task_file):
+    exec({script!r}, {{"__name__": "worker"}})
+    return 0
+
+serve(socket.socket(fileno=int(sys.argv[1])), run, parent_pid=int(sys.argv[2]))
+"""
+
 Play = Callable[..., ProcessExecutor]
+
+
+def _zygote_of(script: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", ZYGOTE.format(script=script))
 
 
 def _task(key: str = "uid-1", kind: TaskKind = TaskKind.REMOVE) -> Task:
@@ -55,7 +72,7 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
             tmp_path / "state",
             on_change=([] if changes is None else changes).append,
             clock=lambda: datetime.now(UTC),
-            command=(sys.executable, "-S", "-c", script),
+            command=_zygote_of(script),
             grace_seconds=grace_seconds,
         )
         executors.append(executor)
@@ -306,7 +323,7 @@ async def test_files_are_private_and_keys_only_in_the_keys_file(play: Play, tmp_
     (directory,) = (tmp_path / "state").iterdir()
     files = {path.name: path for path in directory.iterdir()}
 
-    assert set(files) == {"task.json", "target.json"}
+    assert set(files) == {"task.json", "target.json"}  # the variables are read and gone
     assert stat.S_IMODE(directory.stat().st_mode) == stat.S_IMODE(directory.parent.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
     assert SECRET in files["target.json"].read_text()
@@ -372,10 +389,11 @@ async def test_a_listener_that_fails_disturbs_no_transfer(tmp_path: Path) -> Non
         tmp_path,
         on_change=fail,
         clock=lambda: datetime.now(UTC),
-        command=(sys.executable, "-S", "-c", _prints(PROGRESS % 1, RESULT)),
+        command=_zygote_of(_prints(PROGRESS % 1, RESULT)),
     )
 
     record = await _run(executor)
+    await executor.close()
 
     assert record.state is TransferState.SUCCEEDED
 
@@ -383,3 +401,130 @@ async def test_a_listener_that_fails_disturbs_no_transfer(tmp_path: Path) -> Non
         assert len(reported) == 2
 
     await eventually_async(both_reported, within=5)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _zygote_pid() -> int:
+    (pid,) = [child for child in _children(os.getpid()) if b"serve" in _command_line(child)]
+    return pid
+
+
+def _command_line(pid: int) -> bytes:
+    return (Path("/proc") / str(pid) / "cmdline").read_bytes()
+
+
+async def test_a_worker_that_is_killed_harms_no_other(play: Play, tmp_path: Path) -> None:
+    executor = play(SLEEP)
+    await executor.start(_task("uid-1"), KEYS)
+    first = await _worker_pid(executor, tmp_path)
+    await executor.start(_task("uid-2"), KEYS)
+
+    os.kill(first, signal.SIGKILL)
+    await _ended(executor, "uid-1")
+
+    other = await _worker_pid(executor, tmp_path)
+    assert other != first
+    assert [task.key for task in executor.running()] == ["uid-2"]
+
+
+async def test_when_the_zygote_dies_its_workers_die_and_the_next_task_gets_another(
+    play: Play, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = f"import os\nif not os.path.exists({str(tmp_path / 'go')!r}):\n    {SLEEP}\nprint({RESULT!r})"
+    executor = play(script)
+    await executor.start(_task("uid-1"), KEYS)
+    await executor.start(_task("uid-2"), KEYS)
+    await _worker_pid(executor, tmp_path)
+
+    os.kill(_zygote_pid(), signal.SIGKILL)
+    failed = [await _ended(executor, key) for key in ("uid-1", "uid-2")]
+
+    async def gone() -> None:
+        assert not _workers(tmp_path)
+
+    await eventually_async(gone, within=10)
+    assert [record.error and record.error.reason for record in failed] == ["TransferFailed"] * 2
+    assert all(record.error is not None and record.error.retryable for record in failed)
+    (tmp_path / "go").touch()
+    assert (await _run(executor)).state is TransferState.SUCCEEDED
+
+    async def logged() -> None:
+        assert "zygote_ended" in caplog.messages
+
+    await eventually_async(logged, within=5)
+
+
+async def test_the_zygote_never_has_the_operators_own_keys_and_an_ambient_worker_gets_them(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    script = "import os\nwith open('seen', 'w') as file: file.write(os.environ['AWS_SECRET_ACCESS_KEY'])\n"
+    executor = play(script + SLEEP)
+    await executor.start(_task(), AMBIENT)
+
+    async def seen() -> None:
+        assert [file.read_text() for file in _find(tmp_path, "state/*/seen")] == [SECRET]
+
+    await eventually_async(seen, within=10)
+
+    assert SECRET.encode() not in (Path("/proc") / str(_zygote_pid()) / "environ").read_bytes()
+
+
+async def test_a_worker_has_a_session_of_its_own_and_no_descriptor_of_anybody_else(
+    play: Play, tmp_path: Path
+) -> None:
+    executor = play(SLEEP)
+    await executor.start(_task("uid-1"), KEYS)
+    await executor.start(_task("uid-2"), KEYS)
+
+    async def both() -> list[int]:
+        pids = _workers(tmp_path)
+        assert len(pids) == 2
+        return pids
+
+    for pid in await eventually_async(both, within=10):
+        assert os.getsid(pid) == pid
+        assert sorted(path.name for path in _find(Path(f"/proc/{pid}/fd"), "*")) == ["0", "1", "2"]
+
+
+async def test_a_worker_that_could_not_be_forked_is_a_failed_transfer(tmp_path: Path) -> None:
+    refusing = (
+        "import json, socket, sys\n"
+        "control = socket.socket(fileno=int(sys.argv[1]))\n"
+        "while message := control.recv(65536):\n"
+        "    order = json.loads(message)\n"
+        "    answer = {'refused': order['start'], 'error': 'no more processes'}\n"
+        "    control.send(json.dumps(answer).encode())\n"
+    )
+    executor = ProcessExecutor(
+        tmp_path,
+        on_change=lambda _: None,
+        clock=lambda: datetime.now(UTC),
+        command=(sys.executable, "-S", "-c", refusing),
+    )
+
+    record = await _run(executor)
+    await executor.close()
+
+    assert record.error is not None
+    assert (record.error.reason, record.error.retryable) == ("TransferFailed", True)
+    assert "no more processes" in record.error.message
+
+
+def test_what_the_zygote_loads_starts_no_thread_and_opens_no_connection() -> None:
+    script = (
+        "import os\nfrom dtool_operator.transfers.zygote import _load_workers_code\n"
+        "_load_workers_code()\nimport sys\n"
+        "print(len(os.listdir('/proc/self/task')))\n"
+        "print([t for f in os.listdir('/proc/self/fd') if os.path.exists(p := f'/proc/self/fd/{f}')"
+        " and 'socket' in (t := os.readlink(p))])\n"
+        "print('botocore' in sys.modules, 'obstore' in sys.modules)\n"
+        "print([name for name in ('kopf', 'kubernetes') if name in sys.modules])\n"
+    )
+
+    printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+    assert printed.stdout.split("\n")[:4] == ["1", "[]", "True True", "[]"]

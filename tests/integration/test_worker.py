@@ -18,13 +18,11 @@ from dtool_operator.planning.task import Location, Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_operator.transfers.credentials_file import write_credentials_file
 from dtool_operator.transfers.executor import TaskCredentials
-from dtool_operator.transfers.process import WORKER_COMMAND, ProcessExecutor
+from dtool_operator.transfers.process import ProcessExecutor
 from dtool_operator.transfers.worker import (
     EXIT_BAD_TASK,
     EXIT_FAILED,
-    EXIT_ORPHANED,
     EXIT_TERMINATED,
-    PARENT_VARIABLE,
 )
 from dtool_s3.settings import Credentials, Secret
 from sandbox.seaweedfs import ADMIN, ObjectStore
@@ -87,14 +85,13 @@ def _write(directory: Path, task: Task) -> Path:
     return file
 
 
-def _start(file: Path, **variables: str) -> subprocess.Popen[str]:
-    environment = {"PATH": os.environ["PATH"], **variables}
+def _start(file: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*WORKER_COMMAND, str(file)],
+        [sys.executable, "-m", "dtool_operator", "transfer", str(file)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env={"PATH": os.environ["PATH"]},
     )
 
 
@@ -117,6 +114,10 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("text", [None, "", "no JSON", "{}", f'{{"kind": "{SECRET}"}}'])
@@ -146,14 +147,6 @@ def test_a_failure_is_one_error_line_and_shows_no_keys(tmp_path: Path) -> None:
     assert (lines[-1]["type"], lines[-1]["reason"]) == ("error", "BucketUnreachable")
     assert SECRET not in f"{lines}{errors}"
     assert "Traceback" not in errors
-
-
-def test_a_worker_of_an_operator_that_is_gone_does_nothing(tmp_path: Path, silent: socket.socket) -> None:
-    file = _write(tmp_path, _stuck_task(silent))
-
-    code, lines, _ = _wait(_start(file, **{PARENT_VARIABLE: "1"}))
-
-    assert (code, lines) == (EXIT_ORPHANED, [])
 
 
 def test_sigterm_ends_a_worker_at_once_although_a_request_hangs(
@@ -186,8 +179,8 @@ def test_a_worker_dies_with_its_operator(tmp_path: Path, silent: socket.socket) 
     operator = subprocess.Popen([sys.executable, "-c", OPERATOR, *arguments])
     try:
         with _wait_until_asked(silent):
-            children = Path(f"/proc/{operator.pid}/task/{operator.pid}/children").read_text().split()
-            (worker,) = map(int, children)
+            (zygote,) = _children(operator.pid)
+            (worker,) = _children(zygote)
             assert _is_alive(worker)
 
             operator.kill()
@@ -195,6 +188,7 @@ def test_a_worker_dies_with_its_operator(tmp_path: Path, silent: socket.socket) 
 
             def gone() -> None:
                 assert not _is_alive(worker)
+                assert not _is_alive(zygote)
 
             eventually(gone, within=10)
     finally:

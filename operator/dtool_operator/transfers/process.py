@@ -1,18 +1,15 @@
-"""Runs each task as a child process of the operator; owns the processes and what they leave on this machine.
+"""Runs each task in a process of its own; owns what a task leaves on this machine.
 
-Must be used from one event loop, in a thread that lives as long as the operator: the kernel ends a worker
-with the thread that started it. Reads no bucket and decides nothing about a dataset.
+Must be used from one event loop, in a thread that lives as long as the operator. Reads no bucket and decides
+nothing about a dataset.
 """
 
 import asyncio
 import logging
 import os
 import signal
-import sys
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +19,8 @@ from dtool_operator.planning.task import ErrorLine, ProgressLine, ResultLine, Ta
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.transfers.executor import OnChange, TaskCredentials
 from dtool_operator.transfers.ledger import Ledger, build_failure
+from dtool_operator.transfers.nursery import ZYGOTE_COMMAND, Nursery, Worker
+from dtool_operator.transfers.output import Tail, read_lines
 from dtool_operator.transfers.task_directory import (
     TaskDirectory,
     build_environment,
@@ -29,14 +28,9 @@ from dtool_operator.transfers.task_directory import (
     create_task_directory,
 )
 
-#: `-P`: the working directory is no place to import from.
-WORKER_COMMAND = (sys.executable, "-P", "-m", "dtool_operator", "transfer")
 GRACE_SECONDS = 10.0
 
 _MAX_LINE_BYTES = 1024 * 1024
-_MAX_STDERR_LINE_BYTES = 4 * 1024
-_STDERR_LINES = 40
-_READ_BYTES = 64 * 1024
 #: How long the pipes of a worker that is gone may stay open.
 _EOF_SECONDS = 2.0
 
@@ -48,7 +42,7 @@ Outcome = ResultLine | ErrorLine
 
 @dataclass(slots=True)
 class _Run:
-    """A task that runs: its files, the keys in them, and the asyncio task that follows its process."""
+    """A task that runs: its files, the keys in them, and the asyncio task that follows its worker."""
 
     task: Task
     directory: TaskDirectory
@@ -59,8 +53,8 @@ class _Run:
 class ProcessExecutor:
     """Implements `transfers.executor.Executor` with child processes.
 
-    `state_dir` belongs to this operator process alone. `command` gets the task file as its last argument;
-    a worker that is cancelled has `grace_seconds` between SIGTERM and SIGKILL.
+    `state_dir` belongs to this operator process alone. `command` starts the zygote; a worker that is
+    cancelled has `grace_seconds` between SIGTERM and SIGKILL.
     """
 
     def __init__(
@@ -69,12 +63,12 @@ class ProcessExecutor:
         *,
         on_change: OnChange,
         clock: Callable[[], datetime],
-        command: Sequence[str] = WORKER_COMMAND,
+        command: Sequence[str] = ZYGOTE_COMMAND,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._state_dir = state_dir
         self._ledger = Ledger(on_change, clock)
-        self._command = command
+        self._nursery = Nursery(command)
         self._grace_seconds = grace_seconds
         self._runs: dict[str, _Run] = {}
         self._is_prepared = False
@@ -84,7 +78,7 @@ class ProcessExecutor:
         """See the protocol."""
         return self._ledger.record(key)
 
-    def running(self) -> Mapping[str, int]:
+    def running(self) -> tuple[Task, ...]:
         """See the protocol."""
         return self._ledger.running()
 
@@ -145,37 +139,33 @@ class ProcessExecutor:
         """See the protocol. Nothing can be started afterwards."""
         self._is_closed = True
         await asyncio.gather(*(self.cancel(key) for key in list(self._runs)))
+        await self._nursery.close()
 
     async def _work(self, run: _Run) -> Outcome:
         """Run the worker to its end. Cancelled, it ends the worker first."""
-        environment = build_environment(os.environ, run.task, run.credentials, parent_pid=os.getpid())
         try:
-            run.directory.write(run.task, run.credentials)
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                str(run.directory.task_file),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=environment,
-                cwd=run.directory.path,
-                start_new_session=True,  # a Ctrl-C at the operator's terminal is the operator's to handle
-            )
+            environment = build_environment(os.environ, run.task, run.credentials)
+            run.directory.write(run.task, run.credentials, environment)
+            worker = await self._nursery.prepare_worker(run.directory.path)
+            return await self._follow(run, worker)
         except OSError as error:
             return _no_files(error)
+
+    async def _follow(self, run: _Run, worker: Worker) -> Outcome:
         said = _Said()
-        readers = asyncio.gather(self._listen(run, process, said), said.keep_stderr(process))
+        readers = asyncio.gather(self._listen(run, worker, said), said.stderr.read(worker.stderr))
         try:
+            await worker.start()
             await asyncio.shield(readers)  # a cancelled worker is read to its end too
-            return _outcome(run.task, said, await process.wait())
+            return _outcome(run.task, said, await worker.wait())
         finally:
-            await _end(process, self._grace_seconds)
+            await worker.end(self._grace_seconds)
             await asyncio.wait({readers}, timeout=_EOF_SECONDS)
             readers.cancel()
+            worker.close()
 
-    async def _listen(self, run: _Run, process: asyncio.subprocess.Process, said: "_Said") -> None:
-        assert process.stdout is not None
-        async for text in _lines(process.stdout, max_bytes=_MAX_LINE_BYTES):
+    async def _listen(self, run: _Run, worker: Worker, said: "_Said") -> None:
+        async for text in read_lines(worker.stdout, max_bytes=_MAX_LINE_BYTES):
             try:
                 line = _worker_line.validate_json(text)
             except ValidationError:
@@ -202,45 +192,12 @@ class ProcessExecutor:
             self._ledger.finish(run.task.key, follower.result())
 
 
+@dataclass(slots=True)
 class _Said:
     """What a worker said that counts at its end."""
 
-    def __init__(self) -> None:
-        self.outcome: Outcome | None = None
-        self.stderr: deque[str] = deque(maxlen=_STDERR_LINES)
-
-    async def keep_stderr(self, process: asyncio.subprocess.Process) -> None:
-        """Keep the last lines of the standard error, for the log only."""
-        assert process.stderr is not None
-        async for line in _lines(process.stderr, max_bytes=_MAX_STDERR_LINE_BYTES):
-            self.stderr.append(line.decode(errors="replace"))
-
-
-async def _lines(stream: asyncio.StreamReader, *, max_bytes: int) -> AsyncIterator[bytes]:
-    """Give the complete lines of a stream; a longer one is passed over."""
-    rest, is_too_long = b"", False
-    while chunk := await stream.read(_READ_BYTES):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if not is_too_long and len(line) <= max_bytes:
-                yield line
-            is_too_long = False
-        if len(rest) > max_bytes:
-            rest, is_too_long = b"", True
-
-
-async def _end(process: asyncio.subprocess.Process, grace_seconds: float) -> None:
-    """Make sure that a worker is gone and reaped: SIGTERM, a grace, SIGKILL."""
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), grace_seconds)
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    outcome: Outcome | None = None
+    stderr: Tail = field(default_factory=Tail)
 
 
 def _outcome(task: Task, said: _Said, code: int) -> Outcome:
@@ -255,7 +212,7 @@ def _outcome(task: Task, said: _Said, code: int) -> Outcome:
             "namespace": task.namespace,
             "reason": outcome.reason,
             "status": code,
-            "stderr": "\n".join(said.stderr),
+            "stderr": said.stderr.text,
         }
         _log.warning("transfer_failed", extra=extra)
     return outcome

@@ -3,6 +3,7 @@
 Owns names, modes and removal of these files. Starts nothing.
 """
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from dtool_operator.planning.task import Location, Task
 from dtool_operator.transfers.credentials_file import write_credentials_file, write_private_file
 from dtool_operator.transfers.executor import TaskCredentials
-from dtool_operator.transfers.worker import PARENT_VARIABLE
+from dtool_operator.transfers.zygote import ENVIRONMENT_FILE, TASK_FILE
 from dtool_s3.settings import Credentials
 
 _PREFIX = "task-"
@@ -34,10 +35,11 @@ class TaskDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.task_file = path / "task.json"
+        self.task_file = path / TASK_FILE
 
-    def write(self, task: Task, credentials: TaskCredentials) -> None:
-        """Write the task document and the keys it points to. Raises OSError."""
+    def write(self, task: Task, credentials: TaskCredentials, environment: Mapping[str, str]) -> None:
+        """Write the task document, what it points to, and the worker's variables. Raises OSError."""
+        write_private_file(self.path / ENVIRONMENT_FILE, json.dumps(dict(environment)).encode())
         self.replace_credentials(credentials)
         target = self._located(task.target, credentials.target, _TARGET_KEYS)
         source = task.source and self._located(task.source, credentials.source, _SOURCE_KEYS)
@@ -73,13 +75,12 @@ def clear_state_directory(state_directory: Path) -> None:
 
 
 def build_environment(
-    inherited: Mapping[str, str], task: Task, credentials: TaskCredentials, *, parent_pid: int
+    inherited: Mapping[str, str], task: Task, credentials: TaskCredentials
 ) -> dict[str, str]:
     """Choose a worker's variables; AWS's own only where a side of the task has no keys of its own."""
     needs_ambient = credentials.target is None or (task.source is not None and credentials.source is None)
-    chosen = {
+    return {
         name: value
         for name, value in inherited.items()
         if name in _INHERITED or (needs_ambient and name.startswith("AWS_"))
     }
-    return {**chosen, PARENT_VARIABLE: str(parent_pid)}

@@ -1,11 +1,11 @@
-"""The process of a worker, `python -m dtool_operator transfer TASK_FILE`: JSON lines out, an exit code.
+"""A worker from its task file to its exit code: JSON lines out.
 
-Owns signals, exit codes and what goes to the standard streams; what is done is in `task_run`. Loads neither
-kopf nor a Kubernetes client, and botocore only at the first request: a worker starts in about half a second.
+Owns signals, exit codes and what goes to the standard streams; what is done is in `task_run`. Runs in a child
+of the zygote, or as `python -m dtool_operator transfer TASK_FILE` in a Kubernetes Job. Loads neither kopf nor
+a Kubernetes client, and botocore only at the first request.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import sys
@@ -28,15 +28,9 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 #: The task document cannot be read; the error line says why. Nothing was done.
 EXIT_BAD_TASK = 2
-#: The operator was gone before the work began. Nothing was written, nothing was done.
-EXIT_ORPHANED = 3
 #: SIGTERM or SIGINT: the work was given up and its uploads aborted; no line says so.
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
-#: Names the process that the worker must not outlive; unset in a Kubernetes Job.
-PARENT_VARIABLE = "DTOOL_WORKER_PARENT"
-
-_PR_SET_PDEATHSIG = 1
 _MAX_THREADS = 64
 
 
@@ -45,8 +39,6 @@ def run_transfer(task_file: Path, *, output: TextIO) -> int:
 
     Ended by a signal it does not return: requests that hang in their threads would hold the process up.
     """
-    if not _follow_parent():
-        return EXIT_ORPHANED
     writer = _LineWriter(output)
     try:
         task = Task.model_validate_json(task_file.read_bytes())
@@ -114,20 +106,6 @@ def open_location(location: Location, *, max_concurrency: int) -> S3Store:
         ambient_credentials if path is None else FileCredentials(Path(path)),
         max_concurrency=max_concurrency,
     )
-
-
-def _follow_parent() -> bool:
-    """Ask the kernel to kill this process when its parent ends; False if that has happened already.
-
-    SIGKILL, because nothing may hold it up: a second worker may soon write to the same place. What it leaves
-    half done the next run finds. Source: prctl(2), PR_SET_PDEATHSIG; Linux only.
-    """
-    parent = os.environ.get(PARENT_VARIABLE)
-    if parent is None:
-        return True
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    return parent == str(os.getppid())
 
 
 def _print_where(error: BaseException | None) -> None:

@@ -5,7 +5,6 @@ import pytest
 from dtool_operator.planning.task import Location, Task, TaskKind
 from dtool_operator.transfers.executor import TaskCredentials
 from dtool_operator.transfers.task_directory import build_environment
-from dtool_operator.transfers.worker import PARENT_VARIABLE
 from dtool_s3.settings import Credentials, Secret
 
 KEYS = Credentials("AK", Secret("sk"))
@@ -24,7 +23,7 @@ INHERITED = {
     "DTOOL_S3_SECRET_ACCESS_KEY_lab": "users-own",
     "PYTHONPATH": "/elsewhere",
 }
-OF_ANY = {"PATH", "LANG", "SSL_CERT_FILE", "AWS_REGION", PARENT_VARIABLE}
+OF_ANY = {"PATH", "LANG", "SSL_CERT_FILE", "AWS_REGION"}
 OF_AWS = {name for name in INHERITED if name.startswith("AWS_")}
 HERE = Location(bucket="lab", prefix="u/alice/")
 
@@ -54,7 +53,6 @@ def test_a_worker_gets_the_operators_identity_only_where_it_needs_it(
         bucket_key="b",
     )
 
-    environment = build_environment(INHERITED, task, credentials, parent_pid=42)
+    environment = build_environment(INHERITED, task, credentials)
 
     assert set(environment) == expected
-    assert environment[PARENT_VARIABLE] == "42"
