@@ -18,7 +18,7 @@ from dtoolcore.filehasher import FileHasher, md5sum_hexdigest
 from dtoolcore.utils import name_is_valid
 
 from dtool_s3.blocking import run
-from dtool_s3.broker.creation import find_admin_metadata, register_new, write_admin_metadata
+from dtool_s3.broker.creation import register_new, write_admin_metadata
 from dtool_s3.broker.freeze_session import FreezeSession
 from dtool_s3.broker.items import Item, ItemReader, read_fragments
 from dtool_s3.broker.place import _STRUCTURE_PARAMETERS
@@ -30,6 +30,7 @@ from dtool_s3.files.cache import ItemCache
 from dtool_s3.files.upload import upload_file
 from dtool_s3.layout import DatasetLayout, item_identifier
 from dtool_s3.store.protocol import ListedObject, ObjectInfo
+from dtool_s3.transfer.inventory import read_admin_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +100,12 @@ class S3StorageBroker(UrlBroker):
 
     def has_admin_metadata(self) -> bool:
         """Tell whether there is a dataset; False only if its `dtool` object does not exist."""
-        return bool(self.uuid) and run(find_admin_metadata(self.store, self.layout)) is not None
+        return bool(self.uuid) and run(read_admin_metadata(self.store, self.layout)) is not None
 
     def get_admin_metadata(self) -> dict[str, Any]:
         """Return the administrative metadata. Raises DatasetMissing, InvalidAdminMetadata."""
         layout = self.layout
-        admin = run(find_admin_metadata(self.store, layout))
+        admin = run(read_admin_metadata(self.store, layout))
         if admin is None:
             raise DatasetMissing(f"there is no dataset at {layout.root!r} in bucket {self.bucket!r}")
         return admin.as_dict()

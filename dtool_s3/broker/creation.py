@@ -9,21 +9,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from dtool_s3 import freezing
 from dtool_s3.documents import AdminMetadata, dump_admin_metadata, parse_admin_metadata
 from dtool_s3.errors import DatasetMissing, FrozenDataset, RegistrationHijacked, SettingsError, UUIDTaken
-from dtool_s3.freezing import read_admin_metadata
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.registration import check_registration, ensure_registration
 from dtool_s3.store.protocol import IF_ABSENT, Store, if_match
-
-
-async def find_admin_metadata(store: Store, layout: DatasetLayout) -> AdminMetadata | None:
-    """Return the administrative metadata; None only if the object does not exist."""
-    try:
-        admin, _ = await read_admin_metadata(store, layout)
-    except DatasetMissing:
-        return None
-    return admin
+from dtool_s3.transfer.inventory import read_admin_metadata
 
 
 async def register_new(store: Store, layout: DatasetLayout) -> None:
@@ -32,7 +24,7 @@ async def register_new(store: Store, layout: DatasetLayout) -> None:
     Raises FrozenDataset or UUIDTaken if a dataset is there already, UUIDTaken if the UUID is registered
     under another prefix. What an interrupted creation left without `dtool` is taken up again.
     """
-    admin = await find_admin_metadata(store, layout)
+    admin = await read_admin_metadata(store, layout)
     if admin is not None and admin.is_frozen:
         raise FrozenDataset(f"{layout.root!r} in bucket {store.bucket!r} is a frozen dataset already")
     if admin is not None:
@@ -57,7 +49,7 @@ async def write_admin_metadata(store: Store, layout: DatasetLayout, fields: Mapp
     wanted = parse_admin_metadata(body, headers, uuid=layout.uuid)
     condition = IF_ABSENT
     try:
-        current, etag = await read_admin_metadata(store, layout)
+        current, etag = await freezing.read_admin_metadata(store, layout)
     except DatasetMissing:
         if wanted.is_frozen:
             raise

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Self, overload
 from dtoolcore.storagebroker import BaseStorageBroker
 
 from dtool_s3.blocking import run
-from dtool_s3.broker.creation import find_admin_metadata
 from dtool_s3.configuration import (
     Configuration,
     check_installation,
@@ -24,6 +23,7 @@ from dtool_s3.errors import DatasetMissing, FrozenDataset, InvalidURI
 from dtool_s3.layout import STRUCTURE_PARAMETERS, DatasetLayout
 from dtool_s3.registration import read_registration
 from dtool_s3.store.protocol import Store
+from dtool_s3.transfer.inventory import read_admin_metadata
 from dtool_s3.uri import BaseURI, DatasetURI, parse_uri
 
 #: A plain dictionary because others deep-copy it; nobody changes it.
@@ -173,7 +173,7 @@ class PlaceBroker(BaseStorageBroker):  # type: ignore[misc]  # dtoolcore has no 
     def _is_frozen(self) -> bool:
         """Tell whether the dataset is frozen; asked anew until it is, since nothing frozen is ever undone."""
         if not self._is_known_frozen:
-            admin = run(find_admin_metadata(self.store, self.layout))
+            admin = run(read_admin_metadata(self.store, self.layout))
             self._is_known_frozen = admin is not None and admin.is_frozen
             if admin is None and self._registered is None:
                 raise DatasetMissing(f"there is no dataset {self._uri}: its registration key does not exist")

@@ -12,35 +12,26 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from dtool_s3.creation import prepare_place, put_first_admin_metadata
 from dtool_s3.digest import md5_hexdigest
-from dtool_s3.documents import (
-    MAX_STRUCTURE_BYTES,
-    AdminMetadata,
-    DatasetType,
-    Manifest,
-    dump_admin_metadata,
-    storage_broker_version,
-)
+from dtool_s3.documents import AdminMetadata, Manifest
 from dtool_s3.errors import (
     AccessDenied,
     ContentDiffers,
     DatasetMissing,
     FrozenDataset,
-    NotFound,
     NotSupported,
-    PreconditionFailed,
     WrittenWhileFreezing,
 )
 from dtool_s3.freezing import publish_frozen
-from dtool_s3.layout import DTOOL_README_TXT, DatasetLayout
+from dtool_s3.layout import DatasetLayout
 from dtool_s3.registration import ensure_registration
-from dtool_s3.store.protocol import IF_ABSENT, ListedObject, Listing, Store, if_match
+from dtool_s3.store.protocol import ListedObject, Listing, Store
 from dtool_s3.transfer.inventory import (
     TargetInventory,
     read_admin_metadata,
     read_manifest,
     sort_listing,
-    writes_base64_handles,
 )
 from dtool_s3.transfer.multipart import abort_uploads
 from dtool_s3.transfer.plan import check_no_extra_documents
@@ -48,7 +39,6 @@ from dtool_s3.transfer.verify import VerifiedDataset, require_complete, verify_m
 
 #: How often a freeze is tried anew that another writer of the same content interrupted.
 _PUBLISH_ATTEMPTS = 4
-_STRUCTURE_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,42 +69,14 @@ async def ensure_proto(target: Store, place: TargetInventory, admin: AdminMetada
     Returns the ETag of structure.json by its name, for `Proven.documents`. Aborts uploads of items that an
     earlier run left behind. Raises UUIDTaken with nothing else written, StorageError.
     """
-    layout = place.layout
-    await ensure_registration(target, layout)
-    structure = await _ensure_structure(target, layout)
-    await _put_absent(target, layout.dtool_readme_key, DTOOL_README_TXT.encode(), {})
+    structure = await prepare_place(target, place.layout)
     if place.admin is None:
-        body, headers = dump_admin_metadata(admin.with_type(DatasetType.PROTO).as_dict())
-        await _put_absent(target, layout.admin_metadata_key, body, headers)
+        await put_first_admin_metadata(target, place.layout, admin)
     # left by a run that was killed: completed after the freeze, one would replace an item of a frozen
     # dataset; without the right to list them nothing can be done about it
     with suppress(AccessDenied, NotSupported):
-        await abort_uploads(target, layout.data_prefix)
+        await abort_uploads(target, place.layout.data_prefix)
     return {"structure.json": structure}
-
-
-async def _put_absent(target: Store, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
-    """Write `key` unless it is there, whatever it holds."""
-    with suppress(PreconditionFailed):
-        await target.put(key, body, metadata=metadata, precondition=IF_ABSENT)
-
-
-async def _ensure_structure(target: Store, layout: DatasetLayout) -> str:
-    """Make structure.json say that handles are base64, and return its ETag.
-
-    Readers decode the headers of our items by it.
-    """
-    key, body = layout.structure_key, layout.structure_document()
-    for _ in range(_STRUCTURE_ATTEMPTS):
-        try:
-            return (await target.put(key, body, precondition=IF_ABSENT)).etag
-        except PreconditionFailed:
-            with suppress(NotFound, PreconditionFailed):  # another writer came in between: look again
-                stored = await target.get(key, max_bytes=MAX_STRUCTURE_BYTES)
-                if writes_base64_handles(storage_broker_version(stored.body)):
-                    return stored.info.etag
-                return (await target.put(key, body, precondition=if_match(stored.info.etag))).etag
-    raise WrittenWhileFreezing(f"somebody keeps writing {key!r}")
 
 
 async def put_document(target: Store, place: TargetInventory, name: str, body: bytes) -> str:
