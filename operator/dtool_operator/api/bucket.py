@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -210,6 +211,11 @@ class DtoolBucketSpec(ApiModel):
 
     suspend: bool = False
     """True: nothing new is started with this bucket."""
+
+    @cached_property
+    def override_by_namespace(self) -> Mapping[str, str]:
+        """`prefixOverrides` as a mapping."""
+        return {entry.namespace: entry.prefix for entry in self.prefix_overrides}
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from dtool_operator.api.conditions import Condition
-from dtool_operator.api.schema import Count, LongText, ShortText, StatusModel
+from dtool_operator.api.prefixes import PREFIX_MAXIMUM
+from dtool_operator.api.schema import Count, LongText, NamespaceName, ShortText, StatusModel
 
 
 class DatasetCounts(StatusModel):
@@ -56,6 +57,16 @@ class Violation(StatusModel):
     """OutsideAnyPrefix or RegistrationMissing."""
 
 
+class OverrideInForce(StatusModel):
+    """A namespace whose prefix is not the derived one."""
+
+    namespace: NamespaceName
+    """The namespace."""
+
+    prefix: Annotated[str, Field(max_length=PREFIX_MAXIMUM)]
+    """Its prefix, exactly as the spec has it."""
+
+
 class DtoolBucketStatus(StatusModel):
     """What the operator saw."""
 
@@ -85,6 +96,12 @@ class DtoolBucketStatus(StatusModel):
 
     violations_count: Count | None = None
     """How many there are in all."""
+
+    imported: Count | None = None
+    """Imported DtoolDatasets of this bucket; absent where none is and none is asked for."""
+
+    prefix_overrides: Annotated[tuple[OverrideInForce, ...], Field(max_length=1000)] = ()
+    """The `spec.prefixOverrides` in force; changes are checked against them (rule 3)."""
 
     last_handled_reconcile_at: ShortText | None = None
     """Value of the annotation dtool.dev/reconcileRequestedAt that was acted on last."""

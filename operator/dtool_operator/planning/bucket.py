@@ -1,14 +1,14 @@
-"""What to do with one DtoolBucket: check the spec, try the bucket, list it, report. Pure.
+"""What to do with one DtoolBucket: check the spec, try the bucket, list it, act on it, report. Pure.
 
-Tests and listings are actions; their outcomes come back with the next look, which then plans nothing more.
+Tests and listings are actions; their outcomes come back with the next look.
 """
 
-from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.bucket_status import DtoolBucketStatus
-from dtool_operator.api.choice import AccessMode, ConditionalWrites
+from dtool_operator.api.choice import AccessMode, ConditionalWrites, ImportMode
 from dtool_operator.api.conditions import (
     Condition,
     ConditionStatus,
@@ -19,9 +19,11 @@ from dtool_operator.api.conditions import (
 from dtool_operator.api.reasons import Reason, is_stalled_reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
 from dtool_operator.planning.bucket_spec import check_bucket_spec
-from dtool_operator.planning.census import admitted_prefixes, describe_catalog, find_violations
+from dtool_operator.planning.census import Census, admitted_prefixes, take_census
 from dtool_operator.planning.history import is_look_requested
+from dtool_operator.planning.importing import Survey, describe_findings, plan_findings, take_survey
 from dtool_operator.planning.observed import Listed, ObservedBucket, Refusal, Tested, is_ready
+from dtool_operator.planning.overrides import build_in_force
 from dtool_operator.planning.plan import (
     Backoff,
     BucketAction,
@@ -79,6 +81,12 @@ def plan_bucket(seen: ObservedBucket) -> BucketPlan:
         return Plan((SelfTest(version, seen.owned_prefix),), None, _AT_ONCE)
     if seen.tested.refusal is not None:
         return _test_again(seen, seen.tested, seen.tested.refusal)
+    if seen.override_refusal is not None:
+        is_final = is_stalled_reason(seen.override_refusal.reason)
+        status = build_bucket_status(seen, seen.override_refusal)
+        return Plan((), status, _resync(seen) if is_final else Backoff())
+    if seen.overrides_unasked:
+        return Plan((), None, _AT_ONCE)
     return _list(seen)
 
 
@@ -105,21 +113,29 @@ def _list(seen: ObservedBucket) -> BucketPlan:
         return Plan((ListDatasets(),), None, _AT_ONCE)
     refusal = None if listed is None else listed.refusal
     is_silent = refusal is not None and refusal.reason in _UNREACHABLE
-    status = build_bucket_status(seen, refusal if is_silent else None)
+    survey = take_survey(seen)
+    status = build_bucket_status(seen, refusal if is_silent else None, survey)
     if listed is None:
         return Plan((), status, _AT_ONCE)
-    pause = _listing_pause(seen, listed)
-    if pause > timedelta(0) and not is_look_requested(seen.bucket):
-        return Plan((), status, min(SECRET_LOOK, pause))
-    attempt = listed.attempt + 1 if listed.refusal is not None else 1
-    return Plan((ListDatasets(attempt),), status, _AT_ONCE)
+    pause = _listing_pause(seen, listed, survey)
+    if pause == timedelta(0) or is_look_requested(seen.bucket):
+        attempt = listed.attempt + 1 if listed.refusal is not None else 1
+        return Plan((ListDatasets(attempt),), status, _AT_ONCE)
+    actions = plan_findings(survey)
+    return Plan(actions, status, _AT_ONCE if actions else min(SECRET_LOOK, pause))
 
 
-def _listing_pause(seen: ObservedBucket, listed: Listed) -> timedelta:
+def _listing_pause(seen: ObservedBucket, listed: Listed, survey: Survey) -> timedelta:
     if listed.refusal is not None:
         return _retry_in(seen, listed.attempt, listed.listed_at)
     interval = spread_interval(seen.bucket.spec.listing.interval, key=seen.bucket.uid)
-    pause = min(interval, RELIST_PAUSE) if listed.is_stale else interval
+    is_stale = (
+        listed.is_stale
+        or listed.generation != seen.bucket.meta.generation
+        # a namespace was admitted since: what lies below its prefix was not looked for
+        or (listed.found is not None and not survey.namespaces.keys() <= listed.found.prefixes)
+    )
+    pause = min(interval, RELIST_PAUSE) if is_stale else interval
     return time_left(listed.listed_at, pause, seen.now)
 
 
@@ -133,18 +149,23 @@ def _resync(seen: ObservedBucket) -> timedelta:
     return spread_interval(seen.policy.resync, key=seen.bucket.uid)
 
 
-def build_bucket_status(seen: ObservedBucket, refusal: Refusal | None) -> DtoolBucketStatus:
+def build_bucket_status(
+    seen: ObservedBucket, refusal: Refusal | None, survey: Survey | None = None
+) -> DtoolBucketStatus:
     """Build the complete status; what a listing found before stays until the next one."""
     bucket = seen.bucket
+    catalog = None if seen.listed is None else seen.listed.catalog
+    census = None if catalog is None else take_census(seen, catalog)
     conditions = [
         c.model_copy(update={"observed_generation": bucket.meta.generation})
-        for c in _conditions(seen, refusal)
+        for c in _conditions(seen, refusal, census, survey)
     ]
-    catalog = None if seen.listed is None else seen.listed.catalog
     return DtoolBucketStatus.model_validate(
         {
             **dict(bucket.status),
-            **({} if catalog is None else describe_catalog(seen, catalog)),
+            **({} if census is None else census.fields),
+            **({} if survey is None else _imported(bucket, survey)),
+            **({} if refusal is not None else {"prefix_overrides": build_in_force(bucket)}),
             "observed_generation": bucket.meta.generation,
             "conditions": merge_conditions(bucket.status.conditions, conditions, seen.now),
             "last_handled_reconcile_at": bucket.meta.get_request(ANNOTATION_RECONCILE_REQUESTED),
@@ -152,13 +173,21 @@ def build_bucket_status(seen: ObservedBucket, refusal: Refusal | None) -> DtoolB
     )
 
 
-def _conditions(seen: ObservedBucket, refusal: Refusal | None) -> list[Condition]:
+def _imported(bucket: DtoolBucket, survey: Survey) -> Mapping[str, object]:
+    is_asked = bucket.spec.listing.import_ is not ImportMode.NEVER
+    return {"imported": len(survey.imported) if is_asked or survey.imported else None}
+
+
+def _conditions(
+    seen: ObservedBucket, refusal: Refusal | None, census: Census | None, survey: Survey | None
+) -> list[Condition]:
+    respected = _respected(seen, census)
     if refusal is None:
         return [
             _condition(ConditionType.READY, TRUE, Reason.SUCCEEDED, _ready_message(seen.bucket)),
             _condition(ConditionType.REACHABLE, TRUE, Reason.SUCCEEDED),
-            _listed(seen.listed),
-            _respected(seen),
+            _listed(seen.listed, survey),
+            respected,
         ]
     is_stalled = is_stalled_reason(refusal.reason)
     second = ConditionType.STALLED if is_stalled else ConditionType.RECONCILING
@@ -169,7 +198,7 @@ def _conditions(seen: ObservedBucket, refusal: Refusal | None) -> list[Condition
         _condition(second, TRUE, refusal.reason, refusal.message),
         _condition(ConditionType.REACHABLE, FALSE if was_asked else UNKNOWN, refusal.reason, refusal.message),
         _condition(ConditionType.LISTED, UNKNOWN, refusal.reason),
-        _respected(seen),
+        respected,
     ]
 
 
@@ -184,21 +213,21 @@ def _ready_message(bucket: DtoolBucket) -> str:
     return "The bucket answers."
 
 
-def _listed(listed: Listed | None) -> Condition:
+def _listed(listed: Listed | None, survey: Survey | None) -> Condition:
     if listed is None:
         return _condition(ConditionType.LISTED, UNKNOWN, Reason.PENDING)
     if listed.refusal is not None:
         return _condition(ConditionType.LISTED, FALSE, listed.refusal.reason, listed.refusal.message)
-    return _condition(ConditionType.LISTED, TRUE, Reason.SUCCEEDED)
+    message = "" if survey is None else describe_findings(survey)
+    return _condition(ConditionType.LISTED, TRUE, Reason.SUCCEEDED, message)
 
 
-def _respected(seen: ObservedBucket) -> Condition:
-    catalog = None if seen.listed is None else seen.listed.catalog
-    if catalog is None:
+def _respected(seen: ObservedBucket, census: Census | None) -> Condition:
+    if census is None:
         known = find_condition(seen.bucket.status.conditions, ConditionType.PREFIXES_RESPECTED)
         return known or _condition(ConditionType.PREFIXES_RESPECTED, UNKNOWN, Reason.PENDING)
-    counts = Counter(violation.reason for violation in find_violations(seen, catalog))
-    if not counts:
+    counts = census.violation_counts
+    if not any(counts.values()):
         return _condition(ConditionType.PREFIXES_RESPECTED, TRUE, Reason.WITHIN_PREFIXES)
     said = "; ".join(f"{words}: {counts[reason]}" for reason, words in _VIOLATIONS.items() if counts[reason])
     worst = next(reason for reason in _VIOLATIONS if counts[reason])

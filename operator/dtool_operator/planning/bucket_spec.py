@@ -1,17 +1,23 @@
 """What a DtoolBucket's spec may ask for, before its bucket is touched; pure. Rules 1 to 3 of the API."""
 
-from dtool_operator.api.bucket import DtoolBucket, DtoolBucketSpec
-from dtool_operator.api.choice import FromNamespaces, ImportMode
+from dtool_operator.api.bucket import DtoolBucket
+from dtool_operator.api.choice import FromNamespaces
 from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.observed import ClusterView, Policy, Refusal
-from dtool_operator.planning.prefix_policy import AWS, endpoint_key, find_winner, normalize_endpoint
+from dtool_operator.planning.prefix_policy import (
+    AWS,
+    ancestors,
+    endpoint_key,
+    find_winner,
+    normalize_endpoint,
+)
 
 
 def check_bucket_spec(bucket: DtoolBucket, cluster: ClusterView, policy: Policy) -> Refusal | None:
-    """Refuse reserved powers, then what this version cannot do, then endpoints and overlapping prefixes."""
+    """Refuse reserved powers, then contradictions, then endpoints and overlapping prefixes."""
     return (
         _check_reserved(bucket, policy)
-        or _check_supported(bucket.spec)
+        or _check_overrides(bucket)
         or _check_endpoint(bucket, cluster, policy)
         or _check_overlap(bucket, cluster, policy)
     )
@@ -47,22 +53,26 @@ def find_reserved_field(bucket: DtoolBucket) -> str | None:
     return next((name for is_used, name in checks if is_used), None)
 
 
-def _check_supported(spec: DtoolBucketSpec) -> Refusal | None:
-    limits = spec.limits.per_namespace
-    checks: tuple[tuple[bool, str], ...] = (
-        (spec.ca_bundle is not None, "spec.caBundle"),
-        (spec.encryption is not None, "spec.encryption"),
-        (bool(spec.prefix_overrides), "spec.prefixOverrides"),
-        (bool(spec.take_over), "spec.takeOver"),
-        (spec.listing.import_ is not ImportMode.NEVER, "spec.listing.import"),
-        (spec.listing.import_limit != type(spec.listing)().import_limit, "spec.listing.importLimit"),
-        (limits.datasets is not None, "spec.limits.perNamespace.datasets"),
-        (limits.size_bytes is not None, "spec.limits.perNamespace.sizeBytes"),
+def _check_overrides(bucket: DtoolBucket) -> Refusal | None:
+    """Rule 3: two namespaces never share or nest prefixes, also not by overrides."""
+    by_prefix: dict[str, str] = {}
+    for namespace, prefix in bucket.spec.override_by_namespace.items():
+        if prefix in by_prefix:
+            return _contradiction(by_prefix[prefix], prefix, namespace, prefix)
+        by_prefix[prefix] = namespace
+    for prefix, namespace in by_prefix.items():
+        outer = next((one for one in ancestors(prefix)[1:] if one in by_prefix), None)
+        if outer is not None:
+            return _contradiction(by_prefix[outer], outer, namespace, prefix)
+    return None
+
+
+def _contradiction(one: str, outer: str, other: str, inner: str) -> Refusal:
+    return Refusal(
+        Reason.INVALID_SPEC,
+        f"spec.prefixOverrides: {outer!r} of namespace {one!r} and {inner!r} of namespace {other!r} "
+        "are equal or nest.",
     )
-    field = next((name for is_used, name in checks if is_used), None)
-    if field is None:
-        return None
-    return Refusal(Reason.NOT_SUPPORTED, f"This version does not support {field}.")
 
 
 def _check_endpoint(bucket: DtoolBucket, cluster: ClusterView, policy: Policy) -> Refusal | None:

@@ -5,12 +5,13 @@ Rules 3, 5 and 12 of the API. A prefix is derived from the namespace, never chos
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 from urllib.parse import urlsplit
 
 from dtool_operator.api.bucket import DtoolBucket, DtoolBucketSpec, LabelSelector, SelectorRequirement
-from dtool_operator.api.choice import FromNamespaces, ReadAccess, SelectorOperator
+from dtool_operator.api.choice import AccessMode, FromNamespaces, ReadAccess, SelectorOperator
 from dtool_operator.api.prefixes import NAMESPACE_PLACEHOLDER
 
 AWS: Final = "aws"
@@ -21,8 +22,44 @@ _NAMESPACE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def derive_prefix(spec: DtoolBucketSpec, namespace: str) -> str:
-    """Return the prefix of `namespace`: the template, filled in."""
+    """Return the prefix of `namespace`: its override, or the template, filled in."""
+    override = spec.override_by_namespace.get(namespace)
+    return template_prefix(spec, namespace) if override is None else override
+
+
+def template_prefix(spec: DtoolBucketSpec, namespace: str) -> str:
+    """Return the prefix that `namespace` has without an override."""
     return spec.prefix_template.replace(NAMESPACE_PLACEHOLDER, namespace)
+
+
+def find_override_conflict(spec: DtoolBucketSpec, namespace: str) -> str | None:
+    """Say with which override the prefix of `namespace` equals or nests, another namespace's; or None.
+
+    Overrides win (rule 3): this namespace keeps nothing in the bucket, `PrefixOverlaps`.
+    """
+    prefix = derive_prefix(spec, namespace)
+    for other, override in spec.override_by_namespace.items():
+        if other != namespace and do_nest(prefix, override):
+            return (
+                f"Prefix {prefix!r} of namespace {namespace!r} equals or nests with {override!r}, which "
+                f"prefixOverrides give to namespace {other!r}."
+            )
+    return None
+
+
+def do_nest(one: str, other: str) -> bool:
+    """Tell whether two prefixes are equal or one lies below the other."""
+    return one.startswith(other) or other.startswith(one)
+
+
+def find_take_over(bucket: DtoolBucket, namespace: str) -> str | None:
+    """Return the owner (`<cluster>/<namespaceUid>`) whom `namespace` may replace under its prefix, or None.
+
+    Rule 4: exactly this one, nobody else; nothing is ever written to a ReadOnly bucket.
+    """
+    if bucket.spec.access_mode is AccessMode.READ_ONLY:
+        return None
+    return next((one.from_owner for one in bucket.spec.take_over if one.namespace == namespace), None)
 
 
 def endpoint_key(spec: DtoolBucketSpec) -> str:
@@ -96,17 +133,58 @@ def find_winner(bucket: DtoolBucket, others: Iterable[DtoolBucket], *, admins: f
         if other.uid != bucket.uid
         and storage_key(other.spec) == storage_key(bucket.spec)
         and rank(other) < rank(bucket)
-        and could_overlap(prefix_pattern(bucket), prefix_pattern(other))
+        and claims_overlap(prefix_claim(bucket), prefix_claim(other))
     ]
     winner = min(rivals, key=rank, default=None)
     return None if winner is None else f"{winner.namespace}/{winner.name}"
 
 
-def prefix_pattern(bucket: DtoolBucket) -> str:
-    """Return the template, with the only possible namespace filled in where others are not admitted."""
+@dataclass(frozen=True, slots=True)
+class PrefixClaim:
+    """The prefixes that a bucket object may give: from its template, and those of its overrides."""
+
+    template: str
+    overrides: frozenset[str] = frozenset()
+
+
+def prefix_claim(bucket: DtoolBucket) -> PrefixClaim:
+    """Return which prefixes a bucket object may give; one only where others are not admitted."""
     if bucket.spec.allowed_namespaces.from_ is FromNamespaces.SAME:
-        return derive_prefix(bucket.spec, bucket.namespace)
-    return bucket.spec.prefix_template
+        return PrefixClaim(derive_prefix(bucket.spec, bucket.namespace))
+    return PrefixClaim(bucket.spec.prefix_template, frozenset(bucket.spec.override_by_namespace.values()))
+
+
+def claims_overlap(one: PrefixClaim, other: PrefixClaim) -> bool:
+    """Tell whether prefixes of two bucket objects could coincide or nest."""
+    return (
+        could_overlap(one.template, other.template)
+        or any(could_overlap(one.template, prefix) for prefix in other.overrides)
+        or any(could_overlap(other.template, prefix) for prefix in one.overrides)
+        or find_nested(one.overrides, other.overrides) is not None
+    )
+
+
+def find_nested(prefixes: Iterable[str], others: Iterable[str]) -> tuple[str, str] | None:
+    """Return a prefix and one of `others` that equals or nests with it, or None; in linear time.
+
+    A prefix that is in both is found: leave it out of `others` to look for rivals of a set's own members.
+    """
+    first, second = set(prefixes), set(others)
+    for prefix in sorted(second):
+        below = next((outer for outer in ancestors(prefix) if outer in first), None)
+        if below is not None:
+            return below, prefix
+    for prefix in sorted(first):
+        below = next((outer for outer in ancestors(prefix) if outer in second), None)
+        if below is not None:
+            return prefix, below
+    return None
+
+
+def ancestors(prefix: str) -> list[str]:
+    """Return the prefix and all that it lies below, the longest first; the last is `""`."""
+    segments = prefix.split("/")[:-1]
+    return ["".join(f"{segment}/" for segment in segments[:depth]) for depth in range(len(segments), -1, -1)]
 
 
 def could_overlap(one: str, other: str) -> bool:

@@ -26,7 +26,11 @@ def refused(reason: str, second: str = "Stalled") -> tuple[str, ...]:
     )
 
 
-#: Rule 1, and that a team must not even if this version cannot serve it anyway.
+def _give(namespace: str, prefix: str) -> dict[str, str]:
+    return {"namespace": namespace, "prefix": prefix}
+
+
+#: Rule 1.
 POWERS: dict[str, dict[str, Any]] = {
     "spec.credentials absent": {"credentials": None},
     "spec.allowedNamespaces.from other than Same": {"allowedNamespaces": {"from": "All"}},
@@ -48,30 +52,16 @@ def test_a_team_that_takes_an_administrators_power_is_stalled(power: str, more: 
     assert "(dtool-system)" in ready_message(plan)
 
 
-UNSUPPORTED: dict[str, dict[str, Any]] = {
-    "spec.caBundle": {"caBundle": {"configMapKeyRef": {"name": "ca"}}},
-    "spec.encryption": {"encryption": {"mode": "SSE-S3"}},
-    "spec.prefixOverrides": {"prefixOverrides": [{"namespace": "alice", "prefix": "x/"}]},
-    "spec.takeOver": {"takeOver": [{"namespace": "alice", "fromOwner": "a/b"}]},
-    "spec.listing.import": {"listing": {"import": "Frozen"}},
-    "spec.listing.importLimit": {"listing": {"importLimit": 5}},
-    "spec.limits.perNamespace.datasets": {"limits": {"perNamespace": {"datasets": 0}}},
-    "spec.limits.perNamespace.sizeBytes": {"limits": {"perNamespace": {"sizeBytes": 1}}},
-}
-
-
-@pytest.mark.parametrize("field", UNSUPPORTED)
-def test_a_field_that_this_version_does_not_serve_is_refused_by_name(field: str) -> None:
-    plan = plan_bucket(seen_bucket(bucket(**UNSUPPORTED[field])))
-
-    assert tell(plan) == Told(says=refused("NotSupported"), look="resync")
-    assert field in ready_message(plan)
-
-
-def test_a_team_may_take_over_its_own_namespaces_prefix_once_that_is_supported() -> None:
+def test_a_team_may_take_over_its_own_namespaces_prefix_rule_1() -> None:
     own = bucket("own", "alice", takeOver=[{"namespace": "alice", "fromOwner": "a/b"}])
 
-    assert tell(plan_bucket(seen_bucket(own))).says == refused("NotSupported")
+    assert tell(plan_bucket(seen_bucket(own, bucket(bucket="x-data")))).do == ("test by reading #1",)
+
+
+def test_a_team_may_import_into_its_own_namespace_rule_1() -> None:
+    own = bucket("own", "alice", listing={"import": "Frozen"})
+
+    assert tell(plan_bucket(seen_bucket(own, bucket(bucket="x-data")))).do == ("test by reading #1",)
 
 
 SERVED: dict[str, dict[str, Any]] = {
@@ -98,6 +88,12 @@ SERVED: dict[str, dict[str, Any]] = {
         "accessMode": "ReadOnly",
         "listing": {"interval": "1m"},
         "limits": {"concurrentTransfers": 1, "concurrentRequests": 1},
+    },
+    "certificates, encryption, quotas, import": {
+        "caBundle": {"configMapKeyRef": {"name": "ca"}},
+        "encryption": {"mode": "SSE-KMS", "kmsKeyId": "k"},
+        "listing": {"import": "Frozen", "importLimit": 5},
+        "limits": {"perNamespace": {"datasets": 0, "sizeBytes": 1}},
     },
 }
 
@@ -137,6 +133,30 @@ def test_endpoints_are_those_that_the_administrator_allows(case: str) -> None:
         assert "ALLOWED_ENDPOINTS" in ready_message(plan)
 
 
+NESTED = {
+    "equal": ("x/", "x/"),
+    "nested": ("x/", "x/y/"),
+    "nested, the other way": ("x/y/z/", "x/"),
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_overrides_that_nest_contradict_each_other_rule_3(case: str) -> None:
+    overrides = [_give(name, prefix) for name, prefix in zip(("alice", "bob"), NESTED[case], strict=True)]
+
+    plan = plan_bucket(seen_bucket(bucket(prefixOverrides=overrides)))
+
+    assert tell(plan) == Told(says=refused("InvalidSpec"), look="resync")
+    assert "'alice'" in ready_message(plan)
+    assert "'bob'" in ready_message(plan)
+
+
+def test_overrides_that_lie_beside_each_other_are_tried() -> None:
+    overrides = [_give("alice", "x/a/"), _give("bob", "x/ab/"), _give("carol", "x/b/")]
+
+    assert plan_bucket(seen_bucket(bucket(prefixOverrides=overrides))).actions
+
+
 RIVAL = changed(bucket("rival"), age=-1)
 
 OVERLAPS: dict[str, tuple[ObservedBucket, str | None]] = {
@@ -146,6 +166,50 @@ OVERLAPS: dict[str, tuple[ObservedBucket, str | None]] = {
     "an administrator's, of a team's": (
         seen_bucket(bucket("team", "alice"), changed(bucket(), age=9)),
         "dtool-system/lab",
+    ),
+    "one of whose overrides could be a derived prefix, rule 3": (
+        seen_bucket(
+            bucket(),
+            changed(
+                bucket("rival", prefixTemplate="v/{namespace}/", prefixOverrides=[_give("x", "u/alice/y/")]),
+                age=-1,
+            ),
+        ),
+        "dtool-system/rival",
+    ),
+    "one of whose overrides nests with an override, rule 3": (
+        seen_bucket(
+            bucket(prefixOverrides=[_give("x", "old/x/")]),
+            changed(
+                bucket("rival", prefixTemplate="v/{namespace}/", prefixOverrides=[_give("y", "old/")]), age=-1
+            ),
+        ),
+        "dtool-system/rival",
+    ),
+    "one whose overrides lie beside": (
+        seen_bucket(
+            bucket(prefixOverrides=[_give("x", "old/x/")]),
+            changed(
+                bucket("rival", prefixTemplate="v/{namespace}/", prefixOverrides=[_give("y", "old/y/")]),
+                age=-1,
+            ),
+        ),
+        None,
+    ),
+    "one whose overrides are for namespaces that it does not admit": (
+        seen_bucket(
+            bucket(),
+            changed(
+                bucket(
+                    "rival",
+                    prefixTemplate="v/{namespace}/",
+                    allowedNamespaces={"from": "Same"},
+                    prefixOverrides=[_give("x", "u/alice/")],
+                ),
+                age=-1,
+            ),
+        ),
+        None,
     ),
     "a suspended one": (
         seen_bucket(bucket(), changed(bucket("rival", suspend=True), age=-1)),
@@ -178,13 +242,15 @@ def test_prefixes_that_could_overlap_yield_to(case: str) -> None:
 
 
 ORDER: dict[str, tuple[DtoolBucket, Reason]] = {
-    "reserved before not supported": (
-        bucket("a", "alice", prefixOverrides=[{"namespace": "alice", "prefix": "x/"}]),
+    "reserved before a contradiction": (
+        bucket("a", "alice", prefixOverrides=[_give("alice", "x/"), _give("bob", "x/")]),
         Reason.RESERVED_FOR_ADMINISTRATORS,
     ),
-    "not supported before its endpoint": (
-        bucket("a", "alice", endpoint="https://x.example.org", encryption={"mode": "SSE-S3"}),
-        Reason.NOT_SUPPORTED,
+    "a contradiction before its endpoint": (
+        bucket(
+            prefixOverrides=[_give("alice", "x/"), _give("bob", "x/y/")], endpoint="https://x.example.org"
+        ),
+        Reason.INVALID_SPEC,
     ),
     "its endpoint before overlaps": (
         bucket("a", "alice", bucket="instrument-data", endpoint="https://x.example.org"),

@@ -225,3 +225,85 @@ def test_of_overlapping_buckets_an_administrators_wins_then_the_older_then_the_s
     one: Any, others: list[Any], winner: str | None
 ) -> None:
     assert find_winner(one, others, admins=ADMINS) == winner
+
+
+def overriding(*overrides: tuple[str, str], **spec: Any) -> Any:
+    """A bucket object with these overrides."""
+    entries = [{"namespace": namespace, "prefix": prefix} for namespace, prefix in overrides]
+    return bucket(prefixOverrides=entries, **spec)
+
+
+def test_an_override_replaces_the_derived_prefix_everywhere_rule_3() -> None:
+    one = overriding(("chem", "u/olssont/"))
+
+    assert derive_prefix(one.spec, "chem") == "u/olssont/"
+    assert derive_prefix(one.spec, "alice") == "u/alice/"
+    assert prefix_policy.may_read(one, "chem", "u/olssont/")
+    assert not prefix_policy.may_read(one, "chem", "u/chem/")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "override", "is_conflict"),
+    [
+        ("olssont", "u/olssont/", True),
+        ("olssont", "u/olssont/old/", True),
+        ("olssont", "u/", True),
+        ("olsson", "u/olssont/", False),
+        ("olssont", "v/olssont/", False),
+        ("chem", "u/", False),
+    ],
+)
+def test_overrides_win_over_the_derived_prefixes_of_other_namespaces_rule_3(
+    namespace: str, override: str, is_conflict: bool
+) -> None:
+    found = prefix_policy.find_override_conflict(overriding(("chem", override)).spec, namespace)
+
+    assert (found is not None) is is_conflict
+    if found is not None:
+        assert repr(namespace) in found
+        assert "'chem'" in found
+
+
+@given(templates(is_shared=True), st.dictionaries(NAMESPACES, SEGMENTS.filter(bool), max_size=4), NAMESPACES)
+def test_no_two_namespaces_that_overrides_let_in_share_or_nest_prefixes_rule_3(
+    template: str, overrides: dict[str, str], other: str
+) -> None:
+    entries = [{"namespace": name, "prefix": f"u/{segment}/"} for name, segment in overrides.items()]
+    try:
+        spec = DtoolBucketSpec.model_validate(
+            {"bucket": "lab-data", "prefixTemplate": template, "prefixOverrides": entries}
+        )
+    except ValueError:
+        assume(False)
+        raise
+    names = {*overrides, other}
+    kept = {name for name in names if prefix_policy.find_override_conflict(spec, name) is None}
+    prefixes = [derive_prefix(spec, name) for name in kept]
+
+    assert prefix_policy.find_nested(prefixes, ()) is None
+    for place, one in enumerate(prefixes):
+        assert not any(prefix_policy.do_nest(one, another) for another in prefixes[place + 1 :])
+
+
+@given(st.lists(templates(), max_size=4), st.lists(templates(), max_size=4))
+def test_nested_prefixes_are_found_as_by_comparing_all_of_them(one: list[str], other: list[str]) -> None:
+    expected = any(prefix_policy.do_nest(a, b) for a in one for b in other)
+
+    assert (prefix_policy.find_nested(one, other) is not None) is expected
+
+
+def test_a_take_over_names_exactly_one_owner_for_one_namespace_rule_4() -> None:
+    entries = [{"namespace": "alice", "fromOwner": "c/1"}, {"namespace": "bob", "fromOwner": "c/2"}]
+    one = bucket(takeOver=entries)
+
+    assert [prefix_policy.find_take_over(one, name) for name in ("alice", "bob", "carol")] == [
+        "c/1",
+        "c/2",
+        None,
+    ]
+
+
+def test_nothing_is_taken_over_in_a_bucket_to_which_nothing_is_written_rule_4() -> None:
+    one = bucket(takeOver=[{"namespace": "alice", "fromOwner": "c/1"}], accessMode="ReadOnly")
+
+    assert prefix_policy.find_take_over(one, "alice") is None
