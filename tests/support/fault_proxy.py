@@ -155,6 +155,10 @@ class FaultProxy:
                 return False
         return not self._is_ending.is_set()
 
+    def is_ending(self) -> bool:
+        """Tell whether nothing is served any more."""
+        return self._is_ending.is_set()
+
     def end(self) -> None:
         """Let silent connections go."""
         self._is_ending.set()
@@ -189,7 +193,7 @@ class _Connection(socketserver.StreamRequestHandler):
         """Serve one request; False: the connection is over."""
         head = read_head(self.rfile)
         start = _START.match(head)
-        if start is None:
+        if start is None or self.server.proxy.is_ending():
             return False
         if _EXPECT.search(head):
             self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
