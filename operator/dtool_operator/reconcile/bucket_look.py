@@ -46,6 +46,8 @@ class BucketMemory:
     #: The bucket that was listed last: another one has another catalog.
     storage: tuple[str, str] | None = None
     owned: Owner | None = None
+    #: The bucket that `owned` was found in: in another one nothing is ours until it is found.
+    owned_in: tuple[str, str] | None = None
     searched_at: datetime | None = None
     #: How often a dataset was said to have arrived: one that did so during a listing may not be in it.
     arrivals: int = 0
@@ -128,6 +130,9 @@ class BucketLook:
         """
         if seen.bucket.spec.access_mode is AccessMode.READ_ONLY:
             return None
+        storage = storage_key(seen.bucket.spec)
+        if memory.owned_in != storage:
+            memory.owned_in, memory.owned, memory.searched_at = storage, None, None
         prefixes = sorted(admitted_prefixes(seen).items(), key=lambda pair: pair[1])
         expected = [Owner(seen.cluster.uid, seen.cluster.namespaces[n].uid, n, p) for p, n in prefixes]
         if memory.owned is not None and any(_is_same(memory.owned, one) for one in expected):

@@ -6,14 +6,24 @@ from dtool_operator.adapters.cluster import Cluster
 from dtool_operator.adapters.storage import open_s3_store
 from dtool_operator.metrics import Metrics
 from dtool_operator.planning.observed import Policy
+from dtool_operator.reconcile.dataset import CrashPoint, pass_by
 from dtool_operator.reconcile.operator import Operator
 from dtool_operator.settings import Settings
 from dtool_operator.transfers.executor import Executor, OnChange
 from dtool_operator.transfers.process import ProcessExecutor
 
 
-def build_operator(settings: Settings, cluster: Cluster, *, metrics: Metrics | None = None) -> Operator:
-    """Build the operator; nothing is started, and no I/O happens yet."""
+def build_operator(
+    settings: Settings,
+    cluster: Cluster,
+    *,
+    metrics: Metrics | None = None,
+    crash_point: CrashPoint = pass_by,
+) -> Operator:
+    """Build the operator; nothing is started, and no I/O happens yet.
+
+    `crash_point` is told the name of every action of a plan, before it and after it: tests end the process.
+    """
 
     def build_executor(on_change: OnChange) -> Executor:
         return ProcessExecutor(settings.state_dir, on_change=on_change, clock=lambda: datetime.now(UTC))
@@ -25,6 +35,7 @@ def build_operator(settings: Settings, cluster: Cluster, *, metrics: Metrics | N
         policy=build_policy(settings),
         workers=settings.reconcile_workers,
         metrics=metrics,
+        crash_point=crash_point,
     )
 
 
@@ -39,4 +50,6 @@ def build_policy(settings: Settings) -> Policy:
         deletion_timeout=settings.deletion_timeout,
         terminating_deletion_timeout=settings.terminating_namespace_deletion_timeout,
         max_transfers=settings.max_transfers,
+        allowed_http_hosts=settings.allowed_http_hosts,
+        freeze_quiet_period=settings.freeze_quiet_period,
     )
