@@ -1,6 +1,10 @@
-"""`python -m benchmarks`: runs the library's rows against their peers and writes RESULTS.md."""
+"""`python -m benchmarks`: runs the library's rows against their peers and writes its part of RESULTS.md.
+
+`python -m benchmarks operator` measures the operator on a cluster of its own and writes the other part.
+"""
 
 import argparse
+import asyncio
 import os
 import platform
 import tempfile
@@ -8,39 +12,84 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import copy_rows, dataset_rows
+from benchmarks import copy_rows, dataset_rows, figures
+from benchmarks.api_client import connected
 from benchmarks.data import make_sample
 from benchmarks.measurement import Row, measure
+from benchmarks.operator_bench import Scale
+from benchmarks.operator_rows import measure_operator
+from benchmarks.operator_world import OperatorWorld
 from benchmarks.report import render
 from benchmarks.world import World
+from sandbox.controlplane import running_control_plane
 from sandbox.seaweedfs import running_object_store
 
 KIB, MIB = 1024, 1024**2
 RESULTS = Path(__file__).with_name("RESULTS.md")
 REMARKS = Path(__file__).with_name("REMARKS.md")
+OPERATOR_REMARKS = Path(__file__).with_name("OPERATOR_REMARKS.md")
 GROUPS = ("small", "large", "freeze", "list", "memory")
+OPERATOR = "operator"
 
 Plan = Callable[[], Sequence[Row]]
 
 
 def main() -> None:
-    """Run the groups that are named, or all."""
+    """Run the groups that are named, or all of the library's."""
     arguments = _parse()
-    groups = arguments.groups or GROUPS
+    groups = arguments.groups or list(GROUPS)
+    if unknown := set(groups) - {*GROUPS, OPERATOR}:
+        raise SystemExit(f"there is no group {min(unknown)}")
+    if OPERATOR in groups:
+        _measure_operator(Scale.scaled(arguments.scale), is_kept=arguments.scale == 1)
+        groups.remove(OPERATOR)
+    if groups:
+        _measure_library(groups, arguments)
+
+
+def _measure_library(groups: Sequence[str], arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="dtool-bench-") as name:
         directory = Path(name)
         with running_object_store(directory / "object-store") as store:
             world = World(store, directory)
             plans = _plans(world, arguments.upstream_runs)
-            results = [
-                measure(row, arguments.repeats, lambda line: print(line, flush=True))
-                for group in groups
-                for row in plans[group]()
-            ]
-    text = render(results, machine=_machine(), remarks=REMARKS.read_text() if REMARKS.exists() else "")
+            results = [measure(row, arguments.repeats, _say) for group in groups for row in plans[group]()]
+    text = render(results, machine=_machine(), remarks=_read(REMARKS))
     if set(groups) == set(GROUPS):
-        RESULTS.write_text(text)
+        _, operator = figures.split(_read(RESULTS))
+        RESULTS.write_text(f"{text}\n{operator}" if operator else text)
     print(text)
+
+
+def _measure_operator(scale: Scale, *, is_kept: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="dtool-bench-") as name:
+        found = asyncio.run(_run_operator(Path(name), scale))
+    text = figures.render(found, scale=str(scale), machine=_machine(), remarks=_read(OPERATOR_REMARKS))
+    if is_kept:
+        library, _ = figures.split(_read(RESULTS))
+        RESULTS.write_text(f"{library.rstrip()}\n\n{text}".lstrip())
+    print(text)
+
+
+async def _run_operator(directory: Path, scale: Scale) -> list[figures.Figure]:
+    with (
+        running_control_plane(directory / "control-plane") as control_plane,
+        running_object_store(directory / "object-store") as store,
+    ):
+        async with connected(control_plane) as api:
+            world = OperatorWorld(directory, control_plane, store, api)
+            try:
+                return await measure_operator(world, World(store, directory), scale, _say)
+            finally:
+                world.stop_operator()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def _parse() -> argparse.Namespace:
@@ -49,10 +98,11 @@ def _parse() -> argparse.Namespace:
         "groups",
         nargs="*",
         metavar="GROUP",
-        help=f"of {', '.join(GROUPS)}; default: all, and RESULTS.md is written",
+        help=f"of {', '.join(GROUPS)}; default: all of these; or {OPERATOR}. RESULTS.md is written by both",
     )
     parser.add_argument("--repeats", type=int, default=3, help="runs of each peer, whose median counts")
     parser.add_argument("--upstream-runs", type=int, default=1, help="runs of upstream, which takes minutes")
+    parser.add_argument("--scale", type=float, default=1, help="of the operator's group: 0.05 for a trial")
     return parser.parse_args()
 
 

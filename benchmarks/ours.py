@@ -3,7 +3,9 @@
 JSON in; out come seconds from call to return, CPU time and memory of the process, and its start-up.
 """
 
+import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dtool_s3 import Credentials, Secret, sync
+from dtool_s3.settings import Endpoint, ambient_credentials
+from dtool_s3.store.s3 import S3Store
+from dtool_s3.transfer.engine import CopyRequest, copy_dataset
 from dtool_s3.transfer.verify import VerifyMethod
 
 Work = Callable[[], Any]
@@ -19,6 +24,23 @@ Work = Callable[[], Any]
 def copy(source_uri: str, base_uri: str) -> Work:
     """Copy a dataset."""
     return lambda: sync.copy(source_uri, base_uri)
+
+
+def copy_many(source_bucket: str, target_bucket: str, uuids: list[str], at_once: int) -> Work:
+    """Copy datasets into one place, some at a time, as the operator's workers do."""
+
+    async def copy_all() -> None:
+        source, target = _open(source_bucket), _open(target_bucket)
+        waiting = iter(uuids)
+
+        async def work() -> None:
+            for uuid in waiting:
+                request = CopyRequest(uuid=uuid, source_prefix="", target_prefix="", server_side=True)
+                await copy_dataset(source, target, request)
+
+        await asyncio.gather(*(work() for _ in range(at_once)))
+
+    return lambda: asyncio.run(copy_all())
 
 
 def list_datasets(base_uri: str) -> Work:
@@ -38,8 +60,12 @@ def verify(uri: str, method: str) -> Work:
 
 
 TASKS: dict[str, Callable[..., Work]] = {
-    task.__name__: task for task in (copy, list_datasets, list_again, verify)
+    task.__name__: task for task in (copy, copy_many, list_datasets, list_again, verify)
 }
+
+
+def _open(bucket: str) -> S3Store:
+    return S3Store(Endpoint(os.environ["S3_ENDPOINT_URL"]), bucket, ambient_credentials)
 
 
 def start_up() -> None:

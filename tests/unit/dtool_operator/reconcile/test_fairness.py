@@ -1,0 +1,115 @@
+"""Rule 17: who applies many datasets at once does not keep others waiting. What counts here is the order.
+
+The benchmark has the seconds.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from dtool_operator.names import DATASET_PLURAL
+from tests.support.eventually import eventually_async
+from tests.support.play import Play
+
+FLOOD = 80
+PLACES = 4
+#: Copies under way when the single dataset comes, and as many again that begin or end while it is copied.
+IN_BETWEEN = 3 * PLACES
+
+
+class Arrivals:
+    """The order in which datasets become Ready."""
+
+    def __init__(self, play: Play) -> None:
+        self.order: list[tuple[str, str]] = []
+        self._tell = play.cluster.on_change
+        play.cluster.on_change = self._note
+
+    def of(self, namespace: str) -> list[str]:
+        """Names of those of a namespace that have arrived."""
+        return [name for place, name in self.order if place == namespace]
+
+    def _note(self, plural: str, event: str, body: Mapping[str, Any]) -> None:
+        key = (body["metadata"].get("namespace", ""), body["metadata"]["name"])
+        conditions = body.get("status", {}).get("conditions", [])
+        is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+        if plural == DATASET_PLURAL and is_ready and key not in self.order:
+            self.order.append(key)
+        assert self._tell is not None
+        self._tell(plural, event, body)
+
+
+@pytest_asyncio.fixture
+async def play() -> AsyncIterator[Play]:
+    """The stage, with another namespace that the bucket admits."""
+    play = await Play.start(max_transfers=PLACES)
+    play.cluster.create_namespace("bob", {"dtool.dev/lab": "true"})
+    play.cluster.create_namespace("carol", {"dtool.dev/lab": "true"})
+    await play.settle()
+    yield play
+    await play.stop()
+
+
+async def store_sources(play: Play, count: int) -> list[dict[str, str]]:
+    """Write datasets to copy; return a source for each."""
+    uuids = [str(uuid.UUID(int=0x40008000000000000000 + n)) for n in range(count)]
+    for each in uuids:
+        await play.store_dataset(uuid=each, items={"a.txt": b"alpha"})
+    return [{"uri": f"s3://instrument-data/{each}"} for each in uuids]
+
+
+async def start_flood(play: Play, arrivals: Arrivals, sources: list[dict[str, str]]) -> None:
+    """Apply all at once in alice's namespace, and return when some of them have arrived."""
+    for number, source in enumerate(sources):
+        play.dataset("alice", f"flood-{number:03d}", source=source)
+
+    async def some() -> None:
+        assert len(arrivals.of("alice")) >= PLACES
+
+    await eventually_async(some, within=20)
+
+
+async def test_a_single_dataset_overtakes_the_many_that_another_namespace_applied_before(play: Play) -> None:
+    *many, last = await store_sources(play, FLOOD + 1)
+    arrivals = Arrivals(play)
+    await start_flood(play, arrivals, many)
+
+    before = len(arrivals.of("alice"))
+    play.dataset("bob", "single", source=last)
+    await play.settle(within=60)
+
+    place = arrivals.order.index(("bob", "single"))
+    assert place - before <= IN_BETWEEN
+    assert len(arrivals.of("alice")) == FLOOD, "everything arrives in the end"
+
+
+async def test_two_namespaces_that_apply_many_take_turns(play: Play) -> None:
+    sources = await store_sources(play, 2 * FLOOD)
+    arrivals = Arrivals(play)
+    await start_flood(play, arrivals, sources[:FLOOD])
+
+    before = len(arrivals.order)
+    for number, source in enumerate(sources[FLOOD:]):
+        play.dataset("bob", f"flood-{number:03d}", source=source)
+    await play.settle(within=60)
+
+    first = arrivals.order[before : before + FLOOD]
+    share = sum(1 for namespace, _ in first if namespace == "bob") / FLOOD
+    assert share == pytest.approx(0.5, abs=0.2)
+
+
+async def test_each_of_several_single_datasets_overtakes_a_flood(play: Play) -> None:
+    *many, second, last = await store_sources(play, FLOOD + 2)
+    arrivals = Arrivals(play)
+    await start_flood(play, arrivals, many)
+
+    before = len(arrivals.order)
+    play.dataset("bob", "single", source=second)
+    play.dataset("carol", "single", source=last)
+    await play.settle(within=60)
+
+    for namespace in ("bob", "carol"):
+        assert arrivals.order.index((namespace, "single")) - before <= IN_BETWEEN + 1
