@@ -49,6 +49,10 @@ def _tell_look(look_again: timedelta | Backoff | None) -> str | None:
 
 
 def _tell_action(action: object) -> str:
+    if isinstance(
+        action, actions.SelfTest | actions.ListDatasets | actions.ImportDataset | actions.PruneImported
+    ):
+        return _tell_bucket_action(action)
     match action:
         case actions.MarkObject(has_finalizer, uuid):
             finalizer = "put finalizer" if has_finalizer else "no finalizer"
@@ -59,14 +63,25 @@ def _tell_action(action: object) -> str:
             return f"start {_tell_task(task)}" + ("" if source is None else f" with keys of {source}")
         case actions.RefreshCredentials(_, source):
             return "refresh keys" + ("" if source is None else f" of {source}")
-        case actions.SelfTest(_, prefix, attempt):
-            return f"test {prefix or 'by reading'} #{attempt}"
-        case actions.ListDatasets(attempt):
-            return f"list #{attempt}"
         case actions.ReportLeftBehind(message):
             return f"left behind: {message}"
         case _:
             return {"CancelTransfer": "cancel", "ForgetTransfer": "forget"}[type(action).__name__]
+
+
+def _tell_bucket_action(
+    action: actions.SelfTest | actions.ListDatasets | actions.ImportDataset | actions.PruneImported,
+) -> str:
+    match action:
+        case actions.SelfTest(_, prefix, attempt):
+            return f"test {prefix or 'by reading'} #{attempt}"
+        case actions.ListDatasets(attempt):
+            return f"list #{attempt}"
+        case actions.ImportDataset(namespace, _, names, _, _):
+            return f"import {namespace}/{names[0]}"
+        case actions.PruneImported():  # pragma: no branch
+            why = "superseded" if action.is_superseded else "gone"
+            return f"prune {action.namespace}/{action.name}, {why}"
 
 
 def _tell_task(task: Task) -> str:

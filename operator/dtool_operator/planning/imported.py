@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import Final
 
 from dtool_operator.api.bucket import DtoolBucket
-from dtool_operator.api.choice import Identity
 from dtool_operator.api.dataset import DtoolDataset, DtoolDatasetSpec
 from dtool_operator.names import LABEL_IMPORTED, LABEL_UUID
+from dtool_operator.planning.identity import list_candidates
 from dtool_operator.planning.observed import ClusterView
 from dtool_operator.planning.prefix_policy import derive_prefix, storage_key
-from dtool_s3.uri import is_uuid
 
 Place = tuple[tuple[str, str], str]
 """Endpoint and bucket name, and a prefix: where an object's dataset lies, through whichever bucket object."""
@@ -63,19 +62,7 @@ def is_kept_in(dataset: DtoolDataset, bucket: DtoolBucket) -> bool:
 
 def described_uuids(dataset: DtoolDataset) -> frozenset[str]:
     """Return the uuids that an object may stand for; more than one where S3 decides (rule 11)."""
-    spec = dataset.spec
-    found = {spec.uuid, dataset.status.uuid}
-    if spec.is_new_dataset:
-        found |= {dataset.uid, dataset.meta.labels.get(LABEL_UUID)}
-    elif spec.source is not None and spec.identity is Identity.PRESERVE:
-        found |= {spec.source.stored.uuid if spec.source.stored is not None else None}
-        found |= {_last_segment(spec.source.uri) if spec.source.uri is not None else None}
-    return frozenset(uuid for uuid in found if uuid is not None)
-
-
-def _last_segment(uri: str) -> str | None:
-    segment = uri.partition("?")[0].rstrip("/").rpartition("/")[2]
-    return segment if is_uuid(segment) else None
+    return frozenset(list_candidates(dataset))
 
 
 def find_superior(

@@ -1,13 +1,18 @@
 """What a listing says of namespaces and violations, in a bucket's status."""
 
+import time
+import tracemalloc
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from dtool_operator.api.bucket_status import DatasetCounts, DtoolBucketStatus
 from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.bucket import plan_bucket
 from dtool_operator.planning.census import admitted_prefixes
-from dtool_operator.planning.observed import NamespaceView
+from dtool_operator.planning.findings import build_findings
+from dtool_operator.planning.observed import NamespaceView, ObservedBucket
 from dtool_s3.catalog import Catalog, CatalogEntry, EntryState
 from tests.support import observed as see
 from tests.support.observed import bucket
@@ -164,3 +169,111 @@ def test_what_was_counted_stays_while_the_bucket_is_suspended() -> None:
     assert plan.status is not None
     assert plan.status.datasets == counted.datasets
     assert "PrefixesRespected True WithinPrefixes" in (tell(plan).says or ())
+
+
+BESIDE = bucket("beside", prefixTemplate="v/{namespace}/")
+REFUSALS = {
+    Reason.SUCCEEDED: True,
+    Reason.BUCKET_UNREACHABLE: True,
+    Reason.SUSPENDED: True,
+    Reason.PREFIX_OVERLAPS: False,
+    Reason.RESERVED_FOR_ADMINISTRATORS: False,
+    Reason.INVALID_SPEC: False,
+}
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_what_another_accepted_bucket_object_of_the_same_storage_admits_is_no_violation_rule_8(
+    reason: Reason,
+) -> None:
+    there = see.cluster(bucket(), see.judged(BESIDE, reason))
+
+    status = count(entry(1, "v/alice/"), entry(2, "v/mallory/"), entry(3, "u/alice/"), cluster=there)
+
+    outside = [violation.prefix for violation in status.violations]
+    assert outside == (["v/mallory/"] if REFUSALS[reason] else ["v/alice/", "v/mallory/"])
+
+
+def test_a_bucket_object_of_another_storage_or_an_older_spec_excuses_nothing_rule_8() -> None:
+    elsewhere = bucket("elsewhere", bucket="other-data", prefixTemplate="v/{namespace}/")
+    edited = see.changed(bucket("edited", prefixTemplate="v/{namespace}/"), generation=2)
+
+    status = count(entry(1, "v/alice/"), cluster=see.cluster(bucket(), elsewhere, edited))
+
+    assert status.violations_count == 1
+
+
+def test_an_override_moves_a_namespaces_datasets_and_keeps_the_other_ones_out_rule_3() -> None:
+    one = bucket(prefixOverrides=[{"namespace": "alice", "prefix": "u/bob/"}])
+
+    status = count(entry(1, "u/bob/"), entry(2, "u/alice/"), bucket=one, cluster=see.cluster(one))
+
+    assert [(row.namespace, row.prefix) for row in status.namespaces] == [("alice", "u/bob/")]
+    assert [violation.prefix for violation in status.violations] == ["u/alice/"]
+
+
+def many(count_: int) -> Catalog:
+    """A bucket of many datasets in 200 namespaces, a tenth of them outside."""
+    found = {}
+    for number in range(count_):
+        prefix = "x/" if number % 10 == 0 else f"u/team-{number % 200:03d}/"
+        one = entry(number, prefix)
+        found[one.uuid] = one
+    return Catalog(found)
+
+
+def look_at(count_: int, *, import_: str = "Never") -> ObservedBucket:
+    """One look at it, in which every dataset inside is described."""
+    names = [f"team-{number:03d}" for number in range(200)]
+    views = tuple(NamespaceView(name, name, {"lab": "true"}) for name in names)
+    one = bucket(listing={"import": import_, "importLimit": 100_000})
+    catalog = many(count_)
+    inside = [e for e in catalog.entries.values() if e.prefix != "x/"]
+    template = see.adopted()
+    objects = tuple(
+        replace(
+            template,
+            meta=replace(template.meta, name=f"d-{e.uuid[:8]}", uid=e.uuid, namespace=e.prefix[2:-1]),
+            spec=template.spec.model_copy(update={"uuid": e.uuid}),
+        )
+        for e in inside
+    )
+    there = see.cluster(one, namespaces=views)
+    seen = seen_bucket(one, tested=trial(), listed=listing(catalog=catalog), cluster=there, objects=objects)
+    return replace(seen, listed=replace(listing(catalog=catalog), found=build_findings(seen, seen, catalog)))
+
+
+def seconds(look: ObservedBucket) -> float:
+    """The best of three, so that a busy machine matters little."""
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        plan_bucket(look)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+@pytest.mark.parametrize("mode", ["Never", "Frozen"])
+def test_a_look_at_ten_times_the_datasets_takes_no_more_than_about_ten_times_as_long_rule_8(
+    mode: str,
+) -> None:
+    small, large = look_at(1_000, import_=mode), look_at(10_000, import_=mode)
+
+    assert seconds(large) < 25 * seconds(small)
+
+
+def test_a_look_at_ten_thousand_datasets_needs_little_memory_beside_what_is_listed_rule_8() -> None:
+    look = look_at(10_000, import_="Frozen")
+    plan_bucket(look)
+
+    tracemalloc.start()
+    try:
+        plan = plan_bucket(look)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert plan.status is not None
+    assert plan.status.violations_count == 1_000
+    assert len(plan.status.violations) == 20
+    assert peak < 10_000 * 1_024
