@@ -1,4 +1,4 @@
-"""The command line of the one image: `run` (the operator), `transfer` (a worker).
+"""The command line of the one image: `run` (the operator), `transfer` (a worker), and administrators' tools.
 
 Imports what a command needs when it runs: a worker starts without kopf and the Kubernetes client.
 """
@@ -19,6 +19,8 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
+_COMMAND_TIMEOUT_SECONDS = 10.0
+
 _LOG = logging.getLogger("dtool_operator")
 
 
@@ -29,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from dtool_operator.transfers.worker import run_transfer  # noqa: PLC0415
 
         return run_transfer(parsed.task_file, output=sys.stdout)
+    if parsed.command == "release-finalizers":
+        return asyncio.run(_release_finalizers(parsed.namespace, is_dry_run=not parsed.yes))
+    if parsed.command == "check":
+        return asyncio.run(_check(os.environ, vars(parsed), as_json=parsed.output == "json"))
     return _run(os.environ, vars(parsed))
 
 
@@ -46,11 +52,37 @@ def _build_parser() -> argparse.ArgumentParser:
         "be given as the variable in brackets.",
     )
     add_flags(run)
+    _add_check(commands)
+    _add_release(commands)
     transfer = commands.add_parser(
         "transfer", help="do the work of one task document and tell of it on standard output, in JSON lines"
     )
     transfer.add_argument("task_file", type=Path, metavar="TASK_FILE")
     return parser
+
+
+def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    check = commands.add_parser(
+        "check",
+        help="check whether the operator could work here",
+        description="Check settings, state directory, API server, CRDs, rights, Lease and S3 endpoints as "
+        "the operator with these settings would find them: in its Pod, or as whoever KUBECONFIG names. "
+        "Changes nothing. Exit code 0: all is well; 1: something is not.",
+    )
+    check.add_argument("--output", choices=("text", "json"), default="text", help="form of the answer")
+    add_flags(check)
+
+
+def _add_release(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    release = commands.add_parser(
+        "release-finalizers",
+        help="for uninstalling: take the operator's finalizer off all DtoolDatasets",
+        description="Take the operator's finalizer off all DtoolDatasets, so that they can be deleted "
+        "without it. Stop the operator first. The data of unfinished copies, and of deleted objects with "
+        "deletionPolicy Delete, stay in the buckets.",
+    )
+    release.add_argument("--namespace", metavar="NAMESPACE", help="only this one; default: all")
+    release.add_argument("--yes", action="store_true", help="do it; without, only list what would be done")
 
 
 def _run(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> int:
@@ -88,6 +120,44 @@ async def _run_operator(settings: Settings) -> None:
     operator = build_operator(settings, cluster, metrics=metrics)
     leadership = build_leadership(settings)
     await OperatorProcess(settings, cluster, operator, metrics=metrics, leadership=leadership).run()
+
+
+async def _check(environment: Mapping[str, str], flags: Mapping[str, str | None], *, as_json: bool) -> int:
+    from dtool_operator.adapters.connection import Connection  # noqa: PLC0415
+    from dtool_operator.commands.check import run_checks  # noqa: PLC0415
+    from dtool_operator.commands.finding import Finding, format_findings, is_ok  # noqa: PLC0415
+
+    try:
+        settings = read_settings(environment, flags)
+    except InvalidSetting as error:
+        findings = [Finding("settings", ok=False, message=str(error), advice="nothing else was checked")]
+    else:
+        connection = Connection(timeout_seconds=_COMMAND_TIMEOUT_SECONDS, environment=environment)
+        try:
+            findings = await run_checks(settings, connection)
+        finally:
+            await connection.close()
+    print(format_findings(findings, as_json=as_json))
+    return EXIT_OK if is_ok(findings) else EXIT_FAILED
+
+
+async def _release_finalizers(namespace: str | None, *, is_dry_run: bool) -> int:
+    from dtool_operator.adapters.connection import Connection  # noqa: PLC0415
+    from dtool_operator.commands.finalizers import release_finalizers  # noqa: PLC0415
+
+    connection = Connection(timeout_seconds=_COMMAND_TIMEOUT_SECONDS)
+    try:
+        done = await release_finalizers(connection, namespace=namespace, is_dry_run=is_dry_run, say=print)
+    except OperatorError as error:
+        print(f"dtool-operator: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        await connection.close()
+    if is_dry_run:
+        print(f"{done.found} DtoolDatasets have the finalizer; --yes takes it off")
+        return EXIT_OK
+    print(f"released {done.released} of {done.found} DtoolDatasets")
+    return EXIT_OK if done.released == done.found else EXIT_FAILED
 
 
 if __name__ == "__main__":

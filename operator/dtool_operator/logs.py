@@ -34,6 +34,9 @@ _SECRET_TEXT = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
 )
 
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What JSON leaves as it is, and terminals, viewers or UTF-8 do not: ends of lines, directions, halves."""
+
 _KOPF_NOISE: Final = frozenset({"settings", "k8s_skip"})
 """What kopf hands to every one of its records: hundreds of settings, and a mark for its own handlers."""
 
@@ -58,7 +61,8 @@ class JsonFormatter(logging.Formatter):
         line |= {key: value for key, value in redact(extra).items() if key not in line}
         if record.exc_info:
             line["exception"] = redact(self.formatException(record.exc_info))
-        return json.dumps(line, default=str, ensure_ascii=False)
+        text = json.dumps(line, default=str, ensure_ascii=False)
+        return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def redact(value: Any, *, depth: int = 0) -> Any:

@@ -143,3 +143,54 @@ def test_what_json_does_not_know_appears_as_its_text() -> None:
         "error": "no",
         "3": None,
     }
+
+
+HOSTILE = (
+    'x"}\n{"event": "forged"}',
+    "next\x85line\u2028and\u2029paragraph\r\n",
+    "\x1b[2K\x1b[1Agone",
+    "half a pair \ud800",
+    "\u202egnp.exe",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_name_or_message_forges_a_line_or_hides_one(stream: io.StringIO, text: str) -> None:
+    log_reconcile(
+        kind="DtoolDataset",
+        namespace=text,
+        name=text,
+        generation=1,
+        actions=(text,),
+        outcome=f"failed: {text}",
+        seconds=0.1,
+    )
+    logging.getLogger("test").warning(
+        "bucket_listed", extra={text: [text], "level": text, "deep": {text: text}}
+    )
+
+    written = stream.getvalue()
+    lines = written.split("\n")
+    assert len(lines) == 3
+    assert lines[2] == ""
+    assert written.encode("utf-8").decode().splitlines() == lines[:2]
+    assert all(one.isprintable() or one == "\n" for one in written)
+    reconciled, listed = map(json.loads, lines[:2])
+    assert reconciled["event"] == "reconciled"
+    assert reconciled["name"] == text
+    assert (listed["event"], listed["level"]) == ("bucket_listed", "warning")
+
+
+def test_a_message_of_an_error_that_carries_keys_or_signed_urls_hides_them(stream: io.StringIO) -> None:
+    log_reconcile(
+        kind="DtoolBucket",
+        namespace="alice",
+        name="lab",
+        generation=1,
+        actions=(),
+        outcome="failed: GET https://s3/x?X-Amz-Signature=0123abcd of AKIAIOSFODNN7EXAMPLE",
+        seconds=0.1,
+    )
+
+    assert "0123abcd" not in stream.getvalue()
+    assert "AKIAIOSFODNN7EXAMPLE" not in stream.getvalue()
