@@ -96,7 +96,7 @@ class Operator:
             "clock": clock,
         }
         eyes: dict[str, Any] = {"world": self.world, "stores": self._stores, "policy": policy}
-        self.buckets = BucketReconciler(**shared, **eyes)
+        self.buckets = BucketReconciler(crash_point=crash_point, **shared, **eyes)
         around = Surroundings(
             self.world, cluster, self._stores, self._writer, policy, self._take_in, clock, crash_point
         )
