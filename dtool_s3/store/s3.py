@@ -39,9 +39,10 @@ class S3Store:
     `credentials` is called at the first request, and again when a request is denied. Retryable failures are
     tried `attempts` times, an attempt of the object loop not counted; `max_concurrency` requests run at a
     time, and twice as many of the object loop, each in a thread. `on_request` is told every request that is
-    sent, repetitions included. `read_timeout_seconds` is the longest silence of the server, but for its own
-    long work (large copies, completing uploads). `close()` or `async with` ends the threads; without it they
-    end with the object.
+    sent, repetitions included; `on_answer` afterwards the same request and "ok" or its error's reason
+    ("Unanswered": the object loop's attempt was of no use, botocore asks again). `read_timeout_seconds` is
+    the longest silence of the server, but for its own long work (large copies, completing uploads).
+    `close()` or `async with` ends the threads; without it they end with the object.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class S3Store:
         max_concurrency: int = 32,
         attempts: int = 5,
         on_request: Callable[[Request], None] | None = None,
+        on_answer: Callable[[Request, str], None] | None = None,
         read_timeout_seconds: int = READ_TIMEOUT_SECONDS,
     ) -> None:
         self._connection = Connection(
@@ -62,6 +64,7 @@ class S3Store:
             max_concurrency=max_concurrency,
             retry=Retry(attempts),
             on_request=on_request,
+            on_answer=on_answer,
             read_timeout_seconds=read_timeout_seconds,
         )
         self._objects = ObjectLoop(self._connection, max_threads=2 * max_concurrency)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-from dtool_operator.planning.task import ErrorLine, ProgressLine, ResultLine, Task, WorkerLine
+from dtool_operator.planning.task import ErrorLine, ProgressLine, RequestsLine, ResultLine, Task, WorkerLine
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.transfers.executor import OnChange, TaskCredentials
 from dtool_operator.transfers.ledger import Ledger
@@ -47,10 +47,13 @@ class InlineExecutor:
         ends: list[ResultLine | ErrorLine] = []
 
         def emit(line: WorkerLine) -> None:
-            if isinstance(line, ProgressLine):
-                self._ledger.note_progress(task.key, line)
-            else:
-                ends.append(line)
+            match line:
+                case ProgressLine():
+                    self._ledger.note_progress(task.key, line)
+                case ResultLine() | ErrorLine():
+                    ends.append(line)
+                case RequestsLine():  # pragma: no cover - the process around the task makes these
+                    raise AssertionError("a task itself counts no requests")
 
         def settle(run: asyncio.Task[None]) -> None:
             del self._runs[task.key], self.credentials[task.key]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from dtool_s3.errors import AccessDenied, CredentialsRejected
+from dtool_s3.errors import AccessDenied, CredentialsRejected, StorageError
 from dtool_s3.settings import Credentials, CredentialsSource, Endpoint
 from dtool_s3.store.boto.retry import Retry
 from dtool_s3.store.boto.target import Target
@@ -24,6 +24,9 @@ from dtool_s3.store.faults import Request
 READ_TIMEOUT_SECONDS = 60
 #: For the server's own long work: it sends nothing while it copies or joins gigabytes.
 PATIENT_TIMEOUT_SECONDS = 900
+
+#: What `on_answer` is told of a request that did what it should.
+ANSWERED = "ok"
 
 # its regions are one service: one copies from another
 _AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
@@ -48,7 +51,8 @@ class _Clients:
 class Connection:
     """Runs requests to one bucket in threads of its own. The constructor performs no I/O.
 
-    `on_request` is told every request that is sent, repetitions included, on the event loop.
+    `on_request` is told every request that is sent, repetitions included, on the event loop; `on_answer` the
+    same request and ANSWERED or the error's reason, unless nobody waits for the answer any more.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Connection:
         max_concurrency: int,
         retry: Retry,
         on_request: Callable[[Request], None] | None,
+        on_answer: Callable[[Request, str], None] | None = None,
         read_timeout_seconds: int = READ_TIMEOUT_SECONDS,
     ) -> None:
         self.endpoint = endpoint
@@ -69,6 +74,7 @@ class Connection:
         self._credentials = credentials
         self._max_concurrency = max_concurrency
         self._on_request = on_request
+        self._on_answer = on_answer
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -103,12 +109,23 @@ class Connection:
         """
         self.tell(operation, key)
         timeout = PATIENT_TIMEOUT_SECONDS if patient else self.read_timeout_seconds
-        return await self._in_thread(self._send, f"{operation} of {self.place(key)}", call, timeout)
+        try:
+            answer: _T = await self._in_thread(self._send, f"{operation} of {self.place(key)}", call, timeout)
+        except StorageError as error:
+            self.tell_answer(operation, key, error.reason)
+            raise
+        self.tell_answer(operation, key, ANSWERED)
+        return answer
 
     def tell(self, operation: str, key: str) -> None:
         """Tell `on_request` of a request that is about to be sent; on the event loop."""
         if self._on_request is not None:
             self._on_request(Request(operation, self.bucket, key))
+
+    def tell_answer(self, operation: str, key: str, result: str) -> None:
+        """Tell `on_answer` how a request ended; on the event loop."""
+        if self._on_answer is not None:
+            self._on_answer(Request(operation, self.bucket, key), result)
 
     async def find_target(self) -> Target | None:
         """Say where and how the requests go now, for another client. Raises StorageError, SettingsError.

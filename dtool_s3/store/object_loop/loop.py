@@ -16,7 +16,7 @@ from dtool_s3.digest import md5_hexdigest
 from dtool_s3.errors import NotFound, RequestRefused, StorageError
 from dtool_s3.settings import EncryptionMode
 from dtool_s3.store.boto.answer import lowered
-from dtool_s3.store.boto.connection import Connection
+from dtool_s3.store.boto.connection import ANSWERED, Connection
 from dtool_s3.store.boto.target import Target
 from dtool_s3.store.object_loop.fitness import (
     is_plain_body,
@@ -37,6 +37,9 @@ MAX_PUT_BYTES = 4 * 1024**2
 MAX_RANGE_BYTES = 2 * 1024**2
 #: The server may be silent for long over larger copies.
 MAX_COPY_BYTES = 256 * 1024**2
+
+#: What `on_answer` is told of an attempt after which botocore asks again.
+UNANSWERED = "Unanswered"
 
 _T = TypeVar("_T")
 
@@ -146,9 +149,9 @@ class ObjectLoop:
             is_over.set()  # what was not begun is not begun any more
             raise
         for (_, key), info in zip(copies, infos, strict=True):
-            self._connection.tell("copy", key)
-            if info is not None:
-                self._connection.tell("head", key)
+            for operation in ("copy",) if info is None else ("copy", "head"):
+                self._connection.tell(operation, key)
+                self._connection.tell_answer(operation, key, _result(info))
         return infos
 
     def _copy_one(
@@ -171,7 +174,16 @@ class ObjectLoop:
         if bucket is None:
             return None
         self._connection.tell(operation, key)
-        return await self._in_thread(self._attempt, bucket, act)
+        result = UNANSWERED
+        try:
+            answer = await self._in_thread(self._attempt, bucket, act)
+            result = _result(answer)
+        except (NotFound, RequestRefused) as error:
+            result = error.reason
+            raise
+        finally:
+            self._connection.tell_answer(operation, key, result)
+        return answer
 
     async def _find_bucket(self) -> "ObjectBucket | None":
         """The bucket as obstore sees it; None where obstore may not be asked."""
@@ -217,3 +229,7 @@ class ObjectLoop:
             return None
         self._trust.note_success()
         return answer
+
+
+def _result(answer: object) -> str:
+    return UNANSWERED if answer is None else ANSWERED

@@ -1,10 +1,11 @@
-"""The only reader of Secrets: from a bucket's `credentials.secretRef` to keys; keeps nothing.
+"""The only reader of Secrets: from a bucket's `credentials` and `caBundle` to keys and certificates.
 
-Secrets are read from the bucket object's own namespace and are not watched: whoever needs keys reads them
-again and compares the version.
+Keeps nothing. Both are read from the bucket object's own namespace and are not watched: whoever needs them
+reads them again and compares the version.
 """
 
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 
 from dtool_operator.adapters.cluster import Cluster, SecretData
 from dtool_operator.api.bucket import DtoolBucket
@@ -12,20 +13,57 @@ from dtool_operator.api.reasons import Reason
 from dtool_operator.errors import OperatorError
 from dtool_s3.settings import Credentials, Secret
 
+#: More than twice what all public certificates take.
+MAX_CA_BUNDLE_CHARACTERS = 512 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class BucketCredentials:
-    """Keys of a bucket and the version of the Secret they came from; None: the operator's own identity."""
+    """What a bucket is spoken to with, and the version of the Secret and ConfigMap that it came from.
+
+    `credentials` None: the operator's own identity. `ca_bundle`: PEM text; None: the public certificates.
+    """
 
     version: str
     credentials: Credentials | None
+    ca_bundle: str | None = field(default=None, repr=False)
 
 
 AMBIENT = BucketCredentials("ambient", None)
 
 
 async def read_credentials(cluster: Cluster, bucket: DtoolBucket) -> BucketCredentials:
-    """Read the keys of a bucket. Raises OperatorError: SecretNotFound, SecretForbidden or SecretInvalid."""
+    """Read the keys of a bucket and the certificates that it trusts.
+
+    Raises OperatorError: SecretNotFound, SecretForbidden, SecretInvalid or CABundleInvalid.
+    """
+    found = await _read_keys(cluster, bucket)
+    if bucket.spec.ca_bundle is None:
+        return found
+    ref = bucket.spec.ca_bundle.config_map_key_ref
+    config_map = await cluster.read_config_map(bucket.namespace, ref.name)
+    text = config_map.data.get(ref.key, "")
+    problem = find_ca_problem(text)
+    if problem is not None:
+        where = f"{ref.key} in ConfigMap {bucket.namespace}/{ref.name}"
+        raise OperatorError(Reason.CA_BUNDLE_INVALID, f"The value of {where} {problem}.")
+    return BucketCredentials(f"{found.version}+{config_map.resource_version}", found.credentials, text)
+
+
+def find_ca_problem(text: str) -> str | None:
+    """Say what keeps a text from being certificates in PEM; None: nothing."""
+    if not text:
+        return "is missing or empty"
+    if len(text) > MAX_CA_BUNDLE_CHARACTERS:
+        return f"is longer than {MAX_CA_BUNDLE_CHARACTERS} characters"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        return "holds no certificates in PEM"
+    return None
+
+
+async def _read_keys(cluster: Cluster, bucket: DtoolBucket) -> BucketCredentials:
     if bucket.spec.credentials is None:
         return AMBIENT
     name = bucket.spec.credentials.secret_ref.name

@@ -4,14 +4,20 @@ What the operator itself asks of S3 is small and bounded: it looks, tests and li
 """
 
 import asyncio
+import os
+import tempfile
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from dtool_operator.adapters.credentials import BucketCredentials
 from dtool_operator.api.bucket import DtoolBucket
+from dtool_operator.planning.transfer import RequestObserver
 from dtool_s3.errors import BucketUnreachable
-from dtool_s3.settings import Endpoint
+from dtool_s3.settings import Encryption, EncryptionMode, Endpoint
 from dtool_s3.store.protocol import Store
 
 LOOKS_IN_FLIGHT = 8
@@ -28,27 +34,51 @@ class StoreOpener(Protocol):
         """Return a store; no I/O yet."""
 
 
-def open_s3_store(bucket: DtoolBucket, credentials: BucketCredentials) -> Store:
-    """Open the bucket on S3 with these keys."""
-    # boto3 is loaded only by processes that really talk to S3
-    from dtool_s3.store.s3 import S3Store  # noqa: PLC0415
+@dataclass(frozen=True, slots=True)
+class S3StoreOpener:
+    """Opens buckets on S3; `on_requests` is told what the stores ask."""
 
-    return S3Store(
-        build_endpoint(bucket),
-        bucket.spec.bucket,
-        lambda: credentials.credentials,
-        max_concurrency=LOOKS_IN_FLIGHT,
-    )
+    on_requests: RequestObserver = lambda *_: None
+
+    def __call__(self, bucket: DtoolBucket, credentials: BucketCredentials) -> Store:
+        """Open a bucket with these keys. Its certificates lie in a private file as long as the store lives."""
+        # boto3 is loaded only by processes that really talk to S3
+        from dtool_s3.store.s3 import S3Store  # noqa: PLC0415
+
+        on_requests, bucket_key = self.on_requests, f"{bucket.namespace}/{bucket.name}"
+        ca_file = None if credentials.ca_bundle is None else _write_ca_file(credentials.ca_bundle)
+        store = S3Store(
+            build_endpoint(bucket, ca_file),
+            bucket.spec.bucket,
+            lambda: credentials.credentials,
+            max_concurrency=LOOKS_IN_FLIGHT,
+            on_answer=lambda request, result: on_requests(bucket_key, request.operation, result, 1),
+        )
+        if ca_file is not None:
+            weakref.finalize(store, ca_file.unlink, missing_ok=True)
+        return store
 
 
-def build_endpoint(bucket: DtoolBucket) -> Endpoint:
-    """Say where the bucket is."""
+def _write_ca_file(text: str) -> Path:
+    """Write certificates to a file that only this user can read."""
+    descriptor, path = tempfile.mkstemp(prefix="dtool-operator-ca-", suffix=".pem")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    return Path(path)
+
+
+def build_endpoint(bucket: DtoolBucket, ca_file: Path | None = None) -> Endpoint:
+    """Say where the bucket is and how it is spoken to."""
     spec = bucket.spec
     return Endpoint(
         url=spec.endpoint,
         region=spec.region,
         addressing=spec.addressing,
+        ca_bundle=None if ca_file is None else str(ca_file),
         conditional_writes=spec.conditional_writes,
+        encryption=None
+        if spec.encryption is None
+        else Encryption(EncryptionMode(spec.encryption.mode), spec.encryption.kms_key_id),
     )
 
 

@@ -101,6 +101,8 @@ class Task(TaskModel):
     credentials_version: str = ""
     #: DtoolBucket `namespace/name` whose limit of concurrent transfers counts.
     bucket_key: str
+    #: DtoolBucket through which `source` is read; its requests are counted under this name.
+    source_bucket_key: str | None = None
 
 
 class ProgressLine(TaskModel):
@@ -148,12 +150,36 @@ class ResultLine(TaskModel):
 
 
 class ErrorLine(TaskModel):
-    """The work failed; `reason` is the library's."""
+    """The work failed; `reason` is the library's. `facts`: what a verification found of a damaged dataset."""
 
     type: Literal["error"] = "error"
     reason: str
     message: str
     retryable: bool
+    facts: DatasetFacts | None = None
 
 
-WorkerLine = Annotated[ProgressLine | ResultLine | ErrorLine, Field(discriminator="type")]
+class Side(StrEnum):
+    """Which of a task's two places a request went to."""
+
+    TARGET = "target"
+    SOURCE = "source"
+
+
+class RequestCount(TaskModel):
+    """Requests of one kind that ended in one way; see `on_answer` of the library's S3 store."""
+
+    side: Side
+    operation: Annotated[str, Field(max_length=32)]
+    result: Annotated[str, Field(max_length=32)]
+    count: Annotated[int, Field(ge=1)]
+
+
+class RequestsLine(TaskModel):
+    """The S3 requests that were answered since the last such line."""
+
+    type: Literal["requests"] = "requests"
+    counts: tuple[RequestCount, ...]
+
+
+WorkerLine = Annotated[ProgressLine | RequestsLine | ResultLine | ErrorLine, Field(discriminator="type")]

@@ -1,10 +1,14 @@
 """What became of a task so far, as a value; the executors make it, the planner reads it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from dtool_operator.planning.task import DatasetFacts, ErrorLine, ProgressLine, Task
+
+#: Told of S3 requests that were answered: bucket key, operation, "ok" or an error's reason, how many.
+RequestObserver = Callable[[str, str, str, int], None]
 
 
 class TransferState(StrEnum):

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 
 from dtool_operator.adapters.cluster import Cluster
-from dtool_operator.adapters.storage import open_s3_store
+from dtool_operator.adapters.storage import S3StoreOpener
 from dtool_operator.metrics import Metrics
 from dtool_operator.planning.observed import Policy
+from dtool_operator.planning.transfer import RequestObserver
 from dtool_operator.reconcile.dataset import CrashPoint, pass_by
 from dtool_operator.reconcile.operator import Operator
 from dtool_operator.settings import Settings
@@ -24,19 +25,29 @@ def build_operator(
 
     `crash_point` is told the name of every action of a plan, before it and after it: tests end the process.
     """
+    on_requests: RequestObserver = _ignore if metrics is None else metrics.observe_requests
 
     def build_executor(on_change: OnChange) -> Executor:
-        return ProcessExecutor(settings.state_dir, on_change=on_change, clock=lambda: datetime.now(UTC))
+        return ProcessExecutor(
+            settings.state_dir,
+            on_change=on_change,
+            clock=lambda: datetime.now(UTC),
+            on_requests=on_requests,
+        )
 
     return Operator(
         cluster=cluster,
         executor=build_executor,
-        open_store=open_s3_store,
+        open_store=S3StoreOpener(on_requests),
         policy=build_policy(settings),
         workers=settings.reconcile_workers,
         metrics=metrics,
         crash_point=crash_point,
     )
+
+
+def _ignore(_bucket_key: str, _operation: str, _result: str, _count: int) -> None:
+    """Count nothing."""
 
 
 def build_policy(settings: Settings) -> Policy:

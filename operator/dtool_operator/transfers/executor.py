@@ -18,12 +18,18 @@ class TaskCredentials:
     """Keys for the two sides of a task; None: the ambient chain. Their repr shows no secret.
 
     `version` is that of the Secrets they come from, for the record of a task that gets them while it runs.
+    `target_ca`, `source_ca`: PEM text of the certificates to trust; None: the public ones.
     """
 
     target: Credentials | None
     source: Credentials | None = None
     version: str | None = None
+    target_ca: str | None = None
+    source_ca: str | None = None
 
+
+#: The bucket key of requests to a source that no DtoolBucket is known for.
+UNKNOWN_BUCKET = "unknown"
 
 #: Told the key of a task whose record changed: progress (at most every second), success, failure.
 OnChange = Callable[[str], None]
@@ -53,8 +59,8 @@ class Executor(Protocol):
     async def refresh_credentials(self, key: str, credentials: TaskCredentials) -> None:
         """Replace the keys of a running task atomically, if they differ; unknown keys are fine.
 
-        The record's task has their version afterwards. A change between keys and the ambient chain takes
-        effect with the next start.
+        The record's task has their version afterwards. A change between keys and the ambient chain, or
+        between own and public certificates, takes effect with the next start.
         """
 
     async def close(self) -> None:

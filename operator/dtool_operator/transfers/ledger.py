@@ -76,7 +76,7 @@ class Ledger:
             case ResultLine():
                 entry.record = replace(ended, state=TransferState.SUCCEEDED, facts=line.facts)
             case ErrorLine():
-                entry.record = replace(ended, state=TransferState.FAILED, error=line)
+                entry.record = replace(ended, state=TransferState.FAILED, error=line, facts=line.facts)
         entry.notice.drop()
         self._tell(key)
 

@@ -9,15 +9,23 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from dtool_operator.planning.task import ErrorLine, ProgressLine, ResultLine, Task, WorkerLine
-from dtool_operator.planning.transfer import TransferRecord
-from dtool_operator.transfers.executor import OnChange, TaskCredentials
+from dtool_operator.planning.task import (
+    ErrorLine,
+    ProgressLine,
+    RequestsLine,
+    ResultLine,
+    Side,
+    Task,
+    WorkerLine,
+)
+from dtool_operator.planning.transfer import RequestObserver, TransferRecord
+from dtool_operator.transfers.executor import UNKNOWN_BUCKET, OnChange, TaskCredentials
 from dtool_operator.transfers.ledger import Ledger, build_failure
 from dtool_operator.transfers.nursery import ZYGOTE_COMMAND, Nursery, Worker
 from dtool_operator.transfers.output import Tail, read_lines
@@ -63,11 +71,13 @@ class ProcessExecutor:
         *,
         on_change: OnChange,
         clock: Callable[[], datetime],
+        on_requests: RequestObserver = lambda *_: None,
         command: Sequence[str] = ZYGOTE_COMMAND,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._state_dir = state_dir
         self._ledger = Ledger(on_change, clock)
+        self._on_requests = on_requests
         self._nursery = Nursery(command)
         self._grace_seconds = grace_seconds
         self._runs: dict[str, _Run] = {}
@@ -125,13 +135,10 @@ class ProcessExecutor:
         run = self._runs.get(key)
         if run is None:
             return
-        target = credentials.target if run.credentials.target is not None else None
-        source = credentials.source if run.credentials.source is not None else None
-        if (target, source) != (run.credentials.target, run.credentials.source):
-            run.directory.replace_credentials(TaskCredentials(target, source))
-            run.credentials = TaskCredentials(
-                target or run.credentials.target, source or run.credentials.source
-            )
+        renewed = _renew(run.credentials, credentials)
+        if renewed != run.credentials:
+            run.directory.replace_credentials(renewed)
+            run.credentials = renewed
         if credentials.version is not None:
             self._ledger.note_credentials(key, credentials.version)
 
@@ -170,10 +177,18 @@ class ProcessExecutor:
                 line = _worker_line.validate_json(text)
             except ValidationError:
                 continue  # whatever a library prints is no answer
-            if isinstance(line, ProgressLine):
-                self._ledger.note_progress(run.task.key, line)
-            else:
-                said.outcome = line
+            match line:
+                case ProgressLine():
+                    self._ledger.note_progress(run.task.key, line)
+                case RequestsLine():
+                    self._note_requests(run.task, line)
+                case ResultLine() | ErrorLine():
+                    said.outcome = line
+
+    def _note_requests(self, task: Task, line: RequestsLine) -> None:
+        buckets = {Side.TARGET: task.bucket_key, Side.SOURCE: task.source_bucket_key or UNKNOWN_BUCKET}
+        for one in line.counts:
+            self._on_requests(buckets[one.side], one.operation, one.result, one.count)
 
     def _settle(self, run: _Run, follower: asyncio.Task[Outcome]) -> None:
         """Clear up after a worker; record its outcome unless it was cancelled."""
@@ -198,6 +213,15 @@ class _Said:
 
     outcome: Outcome | None = None
     stderr: Tail = field(default_factory=Tail)
+
+
+def _renew(given: TaskCredentials, current: TaskCredentials) -> TaskCredentials:
+    """Put what is known now in place of what was given, where something was given and something is known."""
+    values = {
+        name: getattr(given, name) and (getattr(current, name) or getattr(given, name))
+        for name in ("target", "source", "target_ca", "source_ca")
+    }
+    return replace(given, **values)
 
 
 def _outcome(task: Task, said: _Said, code: int) -> Outcome:

@@ -9,15 +9,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from dtool_operator.planning.task import Location, Task
+from dtool_operator.planning.task import Task
 from dtool_operator.transfers.credentials_file import write_credentials_file, write_private_file
 from dtool_operator.transfers.executor import TaskCredentials
 from dtool_operator.transfers.zygote import ENVIRONMENT_FILE, TASK_FILE
-from dtool_s3.settings import Credentials
 
 _PREFIX = "task-"
 _TARGET_KEYS = "target.json"
 _SOURCE_KEYS = "source.json"
+_TARGET_CA = "target-ca.pem"
+_SOURCE_CA = "source-ca.pem"
 
 _INHERITED = frozenset(
     {
@@ -41,25 +42,37 @@ class TaskDirectory:
         """Write the task document, what it points to, and the worker's variables. Raises OSError."""
         write_private_file(self.path / ENVIRONMENT_FILE, json.dumps(dict(environment)).encode())
         self.replace_credentials(credentials)
-        target = self._located(task.target, credentials.target, _TARGET_KEYS)
-        source = task.source and self._located(task.source, credentials.source, _SOURCE_KEYS)
+        target = task.target.model_copy(
+            update={
+                "credentials_file": self._file(_TARGET_KEYS, credentials.target),
+                "ca_bundle_file": self._file(_TARGET_CA, credentials.target_ca),
+            }
+        )
+        source = task.source and task.source.model_copy(
+            update={
+                "credentials_file": self._file(_SOURCE_KEYS, credentials.source),
+                "ca_bundle_file": self._file(_SOURCE_CA, credentials.source_ca),
+            }
+        )
         document = task.model_copy(update={"target": target, "source": source})
         write_private_file(self.task_file, document.model_dump_json().encode())
 
     def replace_credentials(self, credentials: TaskCredentials) -> None:
-        """Write the keys that are given, each file in one step. Raises OSError."""
+        """Write the keys and certificates that are given, each file in one step. Raises OSError."""
         for name, keys in ((_TARGET_KEYS, credentials.target), (_SOURCE_KEYS, credentials.source)):
             if keys is not None:
                 write_credentials_file(self.path / name, keys)
+        for name, text in ((_TARGET_CA, credentials.target_ca), (_SOURCE_CA, credentials.source_ca)):
+            if text is not None:
+                write_private_file(self.path / name, text.encode())
+
+    def _file(self, name: str, content: object) -> str | None:
+        return None if content is None else str(self.path / name)
 
     def remove(self) -> None:
         """Remove the directory; gone already is fine. Raises OSError."""
         if self.path.exists():
             shutil.rmtree(self.path)
-
-    def _located(self, location: Location, keys: Credentials | None, name: str) -> Location:
-        file = None if keys is None else str(self.path / name)
-        return location.model_copy(update={"credentials_file": file})
 
 
 def create_task_directory(state_directory: Path) -> TaskDirectory:

@@ -16,10 +16,12 @@ from typing import TextIO
 
 from pydantic import ValidationError
 
-from dtool_operator.planning.task import ErrorLine, Location, Task, WorkerLine
+from dtool_operator.planning.task import ErrorLine, Location, Side, Task, WorkerLine
 from dtool_operator.transfers.credentials_file import FileCredentials
+from dtool_operator.transfers.request_tally import OnAnswer, RequestTally
 from dtool_operator.transfers.task_run import build_internal_error, run_task
-from dtool_s3.settings import Endpoint, ambient_credentials
+from dtool_s3.publication.published import PublishedStore
+from dtool_s3.settings import Encryption, Endpoint, ambient_credentials
 from dtool_s3.store.s3 import S3Store
 
 #: A result line was written.
@@ -73,13 +75,25 @@ class _LineWriter:
 
 async def _run(task: Task, emit: Callable[[WorkerLine], None]) -> None:
     _cancel_on_signals()
-    opened: list[S3Store] = []
+    tally = RequestTally(emit)
+    opened: list[S3Store | PublishedStore] = []
+    max_concurrency = min(task.concurrency, _MAX_THREADS)
 
     def open_store(location: Location) -> S3Store:
-        opened.append(open_location(location, max_concurrency=min(task.concurrency, _MAX_THREADS)))
-        return opened[-1]
+        side = Side.SOURCE if location is task.source else Side.TARGET
+        store = open_location(location, max_concurrency=max_concurrency, on_answer=tally.listener(side))
+        opened.append(store)
+        return store
 
-    await run_task(task, open_store, emit)
+    def open_published(url: str) -> PublishedStore:
+        store = PublishedStore(url, max_concurrency=max_concurrency)
+        opened.append(store)
+        return store
+
+    try:
+        await run_task(task, open_store, tally.pass_on, open_published=open_published)
+    finally:
+        tally.report()
     for store in opened:
         await asyncio.to_thread(store.close)
 
@@ -92,19 +106,22 @@ def _cancel_on_signals() -> None:
         loop.add_signal_handler(signal_number, lambda: None if this.cancelling() else this.cancel())
 
 
-def open_location(location: Location, *, max_concurrency: int) -> S3Store:
+def open_location(location: Location, *, max_concurrency: int, on_answer: OnAnswer | None = None) -> S3Store:
     """Open the bucket of a location with the keys of its file, or the ambient chain; no I/O yet."""
-    path = location.credentials_file
+    path, encryption = location.credentials_file, location.encryption
     return S3Store(
         Endpoint(
             url=location.endpoint,
             region=location.region,
             addressing=location.addressing,
+            ca_bundle=location.ca_bundle_file,
             conditional_writes=location.conditional_writes,
+            encryption=None if encryption is None else Encryption(encryption.mode, encryption.kms_key_id),
         ),
         location.bucket,
         ambient_credentials if path is None else FileCredentials(Path(path)),
         max_concurrency=max_concurrency,
+        on_answer=on_answer,
     )
 
 

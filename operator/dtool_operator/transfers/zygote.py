@@ -160,6 +160,8 @@ def _take_environment(file: Path) -> None:
 
 def _load_workers_code() -> RunTask:
     """Load what every worker needs, so that it is loaded once; no thread starts and nothing is opened."""
+    import dtoolcore  # noqa: F401, PLC0415 - it freezes and names datasets
+
     from dtool_operator.transfers import worker  # noqa: PLC0415
     from dtool_s3.store.warming import warm_up  # noqa: PLC0415
 
