@@ -9,7 +9,6 @@ All raise InvalidURI, SettingsError (configuration) and StorageError (the object
 answer) beside what each of them names; see `dtool_s3.errors`.
 """
 
-import asyncio
 from collections.abc import Iterable
 from uuid import uuid4
 
@@ -27,10 +26,11 @@ from dtool_s3.ingestion.engine import ingest_objects
 from dtool_s3.ingestion.plan import IngestRequest
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.place import Place, find_place, open_bucket, open_prefix
+from dtool_s3.proto_freezing import freeze_listed
 from dtool_s3.publication import publishing
 from dtool_s3.registration import register_found
 from dtool_s3.store.protocol import Upload, UrlStore
-from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
+from dtool_s3.transfer.progress import ProgressSink, no_progress
 from dtool_s3.transfer.removal import remove_dataset
 from dtool_s3.transfer.verify import VerifiedDataset, VerifyMethod, verify_dataset
 
@@ -126,33 +126,14 @@ async def freeze(
     Raises DatasetMissing; FrozenDataset for a dataset that is frozen already; ContentDiffers, naming keys
     that are no items; ItemMissing, WrittenWhileFreezing. It is a proto dataset still then.
     """
-    from dtool_s3.broker.proto_dataset import freeze_proto_dataset  # noqa: PLC0415 - dtoolcore's broker, here only
-
     place = await find_place(uri, configure)
     admin, _ = await read_admin_metadata(place.store, place.layout)
     if admin.is_frozen:
         raise FrozenDataset(f"{uri} is frozen already")
     if remove_extra:
         await remove_extra_objects(place.store, place.layout)
-    items = (await place.store.list(place.layout.data_prefix)).objects
-    counter = ProgressCounter(
-        on_progress,
-        items_total=len(items),
-        bytes_total=sum(listed.size_bytes for listed in items),
-        phase=Phase.FREEZING,
-    )
-    ticker = _Ticker(counter, asyncio.get_running_loop())
-    try:
-        await asyncio.to_thread(
-            freeze_proto_dataset,
-            uri,
-            place.store,
-            prefix=place.layout.prefix,
-            cache_directory=place.configuration.cache_directory,
-            on_items=ticker,
-        )
-    finally:
-        ticker.is_stopped = True
+    listing = await place.store.list(place.layout.root)
+    await freeze_listed(place.store, place.layout, listing, on_progress=on_progress)
     return await verify_dataset(place.store, place.layout)
 
 
@@ -275,16 +256,3 @@ def _missing(place: Place) -> DatasetMissing:
     where = f"under {place.layout.prefix!r}" if place.layout.prefix else "at the top of the bucket"
     known = "" if place.is_registered else ": no registration key, and nothing"
     return DatasetMissing(f"there is no dataset s3://{place.store.bucket}/{place.layout.uuid}{known} {where}")
-
-
-class _Ticker:
-    """Counts items in another thread, and ends the work there once nobody waits for it."""
-
-    def __init__(self, counter: ProgressCounter, loop: asyncio.AbstractEventLoop) -> None:
-        self._counter, self._loop = counter, loop
-        self.is_stopped = False
-
-    def __call__(self, items: int) -> None:
-        if self.is_stopped:
-            raise InterruptedError("the freezing was given up before anything was written")
-        self._loop.call_soon_threadsafe(lambda: self._counter.add(items=items, size_bytes=0))

@@ -29,7 +29,7 @@ from dtool_s3.errors import DatasetMissing, InvalidURI, ItemMissing, SourceNotFr
 from dtool_s3.files.cache import ItemCache
 from dtool_s3.files.upload import upload_file
 from dtool_s3.layout import DatasetLayout, item_identifier
-from dtool_s3.store.protocol import ListedObject, ObjectInfo
+from dtool_s3.store.protocol import ListedObject, Listing, ObjectInfo
 from dtool_s3.transfer.inventory import read_admin_metadata
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class S3StorageBroker(UrlBroker):
     # Defaults of the class, because a subclass may not call the constructor.
     _known_manifest: Manifest | None = None
     _session: FreezeSession | None = None
+    _seen: Listing | None = None
 
     @functools.cached_property
     def _items(self) -> dict[str, Item]:
@@ -255,12 +256,16 @@ class S3StorageBroker(UrlBroker):
         run(session.write_manifest(dump_manifest(manifest)))
         self._session = session
 
+    def rest_on(self, layout: DatasetLayout, seen: Listing) -> None:
+        """Take this place, and freeze by a listing of it that the caller took, instead of one more look."""
+        self._registered, self._seen = layout, seen
+
     def pre_freeze_hook(self) -> None:
         """Take the look at items and item metadata that the freezing rests on; nothing is written."""
         self._check_uploads()
         self._session = None
         session = FreezeSession(self.store, self.layout, self._item_reader)
-        run(session.look())
+        run(session.look(self._seen))
         self._session = session
 
     def post_freeze_hook(self) -> None:

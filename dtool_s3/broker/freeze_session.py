@@ -37,22 +37,24 @@ class FreezeSession:
         #: What the look showed, by handle; None before it.
         self.items: dict[str, Item] | None = None
 
-    async def look(self) -> None:
+    async def look(self, seen: Listing | None = None) -> None:
         """Take the look that the manifest will rest on: one listing, one HEAD per item, all item metadata.
+
+        `seen` is the listing where the caller took it already.
 
         Headers that upstream would misread are written anew first, see `dtool_s3.broker.old_handles`. Before
         anything else is written raises what dtoolcore would notice after the manifest: ItemMissing for
         metadata of an item that is not there, DtoolCoreValueError for metadata that not all items have.
         """
-        self._listing = await self._list()
+        self._listing = await self._list(seen)
         items = await self._reader.read_proto(self._listing.objects)
         self._fragments = await read_fragments(self._store, self._layout, self._listing.objects)
         self._check_fragments({item.identifier for item in items.values()})
         self.items = items
 
-    async def _list(self) -> Listing:
+    async def _list(self, seen: Listing | None = None) -> Listing:
         """List the dataset, after headers that upstream would misread were written anew."""
-        listing = await self._store.list(self._layout.root)
+        listing = await self._store.list(self._layout.root) if seen is None else seen
         if await renew_old_handles(self._store, self._layout, listing.objects):
             listing = await self._store.list(self._layout.root)
         return listing

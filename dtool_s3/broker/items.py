@@ -15,6 +15,7 @@ from dtool_s3.documents import MAX_OVERLAY_BYTES, MD5_HASH_FUNCTION, Manifest
 from dtool_s3.errors import ContentDiffers, WrittenWhileFreezing
 from dtool_s3.freezing import list_items
 from dtool_s3.layout import DatasetLayout, decode_handle
+from dtool_s3.naming import name_few
 from dtool_s3.store.protocol import ListedObject, ObjectInfo, Store
 from dtool_s3.transfer.ranges import hash_listed
 from dtool_s3.transfer.shared_budget import shared_budget
@@ -52,14 +53,24 @@ class ItemReader:
     async def read_proto(self, objects: Iterable[ListedObject]) -> dict[str, Item]:
         """Return the items among `objects` by handle, from their own headers.
 
-        Raises ContentDiffers for an object that no dtool wrote, or whose bytes contradict its checksum.
+        Raises ContentDiffers, naming a few, for objects that no dtool wrote; and for one whose bytes
+        contradict its checksum.
         """
+        strays: list[str] = []
 
-        async def look(found: tuple[str, ListedObject]) -> Item:
+        async def look(found: tuple[str, ListedObject]) -> Item | None:
             identifier, listed = found
-            return self._known.get(listed) or await self._head(identifier, listed)
+            item = self._known.get(listed) or await self._head(identifier, listed)
+            if item is None:
+                strays.append(listed.key)
+            return item
 
-        items = await map_bounded(look, list_items(self._layout, objects).items(), limit=BULK_REQUESTS)
+        seen = await map_bounded(look, list_items(self._layout, objects).items(), limit=BULK_REQUESTS)
+        if strays:
+            raise ContentDiffers(
+                f"no item of dtool's, with no handle that fits its key: {name_few(sorted(strays))}"
+            )
+        items = [item for item in seen if item is not None]
         self._known.update((item.listed, item) for item in items)
         return {item.handle: item for item in items}
 
@@ -89,13 +100,13 @@ class ItemReader:
         info = await self._store.head(listed.key)
         return decode_handle(info.metadata.get("handle", ""), identifier) or identifier
 
-    async def _head(self, identifier: str, listed: ListedObject) -> Item:
+    async def _head(self, identifier: str, listed: ListedObject) -> Item | None:
         info = await self._store.head(listed.key)
         if (info.etag, info.size_bytes) != (listed.etag, listed.size_bytes):
             raise WrittenWhileFreezing(f"{listed.key!r} changed after it was listed")
         handle = decode_handle(info.metadata.get("handle", ""), identifier)
         if handle is None:
-            raise ContentDiffers(f"{listed.key!r} has no handle that fits its key: it is no item of dtool's")
+            return None
         return Item(identifier, handle, listed, await self._checksum(info, listed))
 
     async def _checksum(self, info: ObjectInfo, listed: ListedObject) -> str:

@@ -4,13 +4,13 @@ dtoolcore decides the order of a freeze, our broker guards each step of it. Bloc
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import dtoolcore
 
+from dtool_s3.layout import DatasetLayout
 from dtool_s3.storagebroker import S3StorageBroker
-from dtool_s3.store.protocol import Store
+from dtool_s3.store.protocol import Listing, Store
 
 
 class GivenProtoDataSet(dtoolcore.ProtoDataSet):  # type: ignore[misc]  # dtoolcore has no types
@@ -36,12 +36,14 @@ class _ItemTicker:
 
 
 def freeze_proto_dataset(
-    uri: str, store: Store, *, prefix: str, cache_directory: Path, on_items: Callable[[int], None]
+    store: Store, layout: DatasetLayout, *, seen: Listing, on_items: Callable[[int], None]
 ) -> None:
-    """Freeze the proto dataset `uri`, as `dtool freeze` does; `on_items` is told items that were hashed.
+    """Freeze the proto dataset at `layout`, as `dtool freeze` does.
 
-    Raises what the broker raises; the dataset is then a proto dataset still.
+    `seen` is a listing of it, on which the freeze rests; `on_items` is told items that were hashed. Raises
+    what the broker raises; the dataset is then a proto dataset still.
     """
-    broker = S3StorageBroker(uri, store=store, prefix=prefix, cache_directory=cache_directory)
+    broker = S3StorageBroker(f"s3://{store.bucket}/{layout.uuid}", store=store, prefix=layout.prefix)
+    broker.rest_on(layout, seen)
     dataset = GivenProtoDataSet(broker, broker.get_admin_metadata())
     dataset.freeze(progressbar=_ItemTicker(on_items))
