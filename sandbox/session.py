@@ -30,6 +30,9 @@ from sandbox.seaweedfs import ADMIN, ObjectStore, load_object_store, start_objec
 
 CONTROL_PLANE, OBJECT_STORE = "control-plane", "object-store"
 
+#: People who try things out do not wait half a minute for a proto dataset to be quiet.
+SETTINGS = {"DTOOL_OPERATOR_FREEZE_QUIET_PERIOD": "2s"}
+
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
@@ -149,6 +152,7 @@ def _start_operator(sandbox: Sandbox, say: Say) -> Operator | None:
         sandbox.directory,
         kubeconfig=install_operator(sandbox.control_plane),
         endpoints=[sandbox.object_store.endpoint],
+        settings=SETTINGS,
     )
     say(f"the operator is ready, pid {operator.process.pid}, as ServiceAccount {NAMESPACE}/{SERVICE_ACCOUNT}")
     return operator

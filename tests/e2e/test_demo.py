@@ -29,6 +29,10 @@ def test_the_demo_plays_to_its_end_and_leaves_nothing_running(tmp_path: Path) ->
     assert "NamespaceNotAllowed" in done.stdout
     assert "u/alice/.dtool-owner" in done.stdout
     assert "All good" in done.stdout
+    assert '"frozen":2' in done.stdout
+    assert "old-measurements-" in done.stdout
+    assert "Proto" in done.stdout
+    assert "Damaged" in done.stdout
     assert list(tmp_path.iterdir()) == []
     assert _processes_that_name(str(tmp_path)) == []
 

@@ -67,12 +67,12 @@ class Play:
         data = {"AWS_ACCESS_KEY_ID": key_id or name, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
         self.cluster.put_secret(namespace, name, data)
 
-    def bucket(self, name: str, *, namespace: str = ADMIN_NAMESPACE, **spec: Any) -> None:
+    def bucket(self, name: str, /, *, namespace: str = ADMIN_NAMESPACE, **spec: Any) -> None:
         """Apply a DtoolBucket of the bucket lab-data, unless the spec says otherwise."""
         body = {"bucket": "lab-data", "endpoint": ENDPOINT, **spec}
         self.cluster.create(BUCKET_PLURAL, namespace, name, spec=body)
 
-    def dataset(self, namespace: str, name: str, **spec: Any) -> None:
+    def dataset(self, namespace: str, name: str, /, **spec: Any) -> None:
         """Apply a DtoolDataset in the bucket object dtool-system/lab, unless the spec says otherwise."""
         ref = {"name": "lab", "namespace": ADMIN_NAMESPACE}
         self.cluster.create(DATASET_PLURAL, namespace, name, spec={"bucketRef": ref, **spec})

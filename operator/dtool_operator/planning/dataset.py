@@ -114,10 +114,12 @@ def _look_after(seen: ObservedDataset, target: Target, storage: StorageView) -> 
     """Create a new dataset; leave a proto dataset open, or freeze it; verify a frozen one."""
     if storage.admin is None:
         return _create(seen, target, storage)
-    if storage.admin.is_frozen:
+    freeze = build_freeze(seen, target, storage)
+    is_just_frozen = find_standing(seen, freeze) is Standing.DONE
+    if storage.admin.is_frozen and not is_just_frozen:
         return _follow(seen, target, build_verification(seen, target, storage), storage, None)
     if seen.dataset.spec.freeze:
-        return _follow(seen, target, build_freeze(seen, target, storage), storage, None)
+        return _follow(seen, target, freeze, storage, None)
     if is_running(seen.transfer):
         stop = [CancelTransfer()]
         working = Working(None, None)
