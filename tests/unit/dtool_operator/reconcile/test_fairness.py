@@ -3,6 +3,7 @@
 The benchmark has the seconds.
 """
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 import pytest_asyncio
 
 from dtool_operator.names import DATASET_PLURAL
+from dtool_s3.store.faults import Fault
 from tests.support.eventually import eventually_async
 from tests.support.play import Play
 
-FLOOD = 80
+FLOOD = 40
 PLACES = 4
 #: Copies under way when the single dataset comes, and as many again that begin or end while it is copied.
 IN_BETWEEN = 3 * PLACES
@@ -113,3 +115,30 @@ async def test_each_of_several_single_datasets_overtakes_a_flood(play: Play) -> 
 
     for namespace in ("bob", "carol"):
         assert arrivals.order.index((namespace, "single")) - before <= IN_BETWEEN + 1
+
+
+async def test_copies_that_take_for_ever_do_not_take_every_place(play: Play) -> None:
+    """The last place is kept as soon as a second namespace has datasets at all."""
+    *many, first, last = await store_sources(play, FLOOD + 2)
+    play.dataset("carol", "earlier", source=first)
+    await play.settle()
+    hold = asyncio.Event()
+    items = Fault(key="u/alice/*/data/*", bucket="lab-data", times=None, hold=hold)
+    play.server.faults.append(items)
+    arrivals = Arrivals(play)
+    for number, source in enumerate(many):
+        play.dataset("alice", f"flood-{number:03d}", source=source)
+
+    async def are_held(count: int) -> None:
+        assert items.hits >= count
+
+    await eventually_async(lambda: are_held(PLACES - 1), within=20)
+    play.dataset("bob", "single", source=last)
+
+    async def has_arrived() -> None:
+        assert arrivals.order == [("bob", "single")]
+
+    await eventually_async(has_arrived, within=20)
+    hold.set()
+    await play.settle(within=60)
+    assert len(arrivals.of("alice")) == FLOOD
