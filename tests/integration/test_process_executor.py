@@ -9,13 +9,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from dtool_operator.planning.task import Location, Task, TaskKind
-from dtool_operator.planning.transfer import TransferRecord, TransferState
+from dtool_operator.planning.transfer import RequestObserver, TransferRecord, TransferState
 from dtool_operator.transfers.executor import TaskCredentials
 from dtool_operator.transfers.process import ProcessExecutor
 from dtool_s3.settings import Credentials, Secret
@@ -67,13 +68,20 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
     """A function that makes an executor whose workers run a script; `changes` is told of changes."""
     executors: list[ProcessExecutor] = []
 
-    def make(script: str, changes: list[str] | None = None, *, grace_seconds: float = 5.0) -> ProcessExecutor:
+    def make(
+        script: str,
+        changes: list[str] | None = None,
+        *,
+        grace_seconds: float = 5.0,
+        on_requests: RequestObserver = lambda *_: None,
+    ) -> ProcessExecutor:
         executor = ProcessExecutor(
             tmp_path / "state",
             on_change=([] if changes is None else changes).append,
             clock=lambda: datetime.now(UTC),
             command=_zygote_of(script),
             grace_seconds=grace_seconds,
+            on_requests=on_requests,
         )
         executors.append(executor)
         return executor
@@ -252,6 +260,36 @@ async def test_progress_is_recorded_and_told_at_most_once_a_second(play: Play) -
         assert changes == ["uid-1", "uid-1"]
 
     await eventually_async(last_told, within=5)
+
+
+async def test_the_requests_of_a_worker_are_counted_for_the_bucket_that_they_went_to(play: Play) -> None:
+    told: list[tuple[str, str, str, int]] = []
+    counts = [
+        {"side": "target", "operation": "put", "result": "ok", "count": 3},
+        {"side": "source", "operation": "get", "result": "Throttled", "count": 2},
+    ]
+    line = json.dumps({"type": "requests", "counts": counts})
+    executor = play(_prints(line, RESULT, line), on_requests=lambda *one: told.append(one))
+    task = _task().model_copy(update={"source_bucket_key": "alice/instruments"})
+
+    await executor.start(task, KEYS)
+    await _ended(executor)
+    await _run(executor)
+
+    ours, theirs = ("dtool-system/lab", "put", "ok", 3), ("alice/instruments", "get", "Throttled", 2)
+    assert told == [ours, theirs] * 2 + [ours, ("unknown", "get", "Throttled", 2)] * 2
+
+
+async def test_certificates_are_renewed_with_the_keys(play: Play, tmp_path: Path) -> None:
+    executor = play(SLEEP)
+    await executor.start(_task(), replace(KEYS, target_ca="old"))
+    await _worker_pid(executor, tmp_path)
+
+    await executor.refresh_credentials("uid-1", replace(KEYS, target_ca="new", source_ca="not asked for"))
+
+    (directory,) = (tmp_path / "state").iterdir()
+    assert (directory / "target-ca.pem").read_text() == "new"
+    assert not (directory / "source-ca.pem").exists()
 
 
 async def test_a_cancelled_worker_gets_sigterm_first(play: Play, tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ from dtool_operator.planning.task import ErrorLine, ProgressLine, RequestsLine, 
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.transfers.executor import OnChange, TaskCredentials
 from dtool_operator.transfers.ledger import Ledger
-from dtool_operator.transfers.task_run import StoreOpener, build_internal_error, run_task
+from dtool_operator.transfers.task_run import (
+    PublishedOpener,
+    StoreOpener,
+    build_internal_error,
+    refuse_published,
+    run_task,
+)
 
 
 class InlineExecutor:
@@ -17,8 +23,15 @@ class InlineExecutor:
     `credentials` holds what each running task was given last, for tests to look at.
     """
 
-    def __init__(self, open_store: StoreOpener, on_change: OnChange, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        open_store: StoreOpener,
+        on_change: OnChange,
+        clock: Callable[[], datetime],
+        open_published: PublishedOpener = refuse_published,
+    ) -> None:
         self._open_store = open_store
+        self._open_published = open_published
         self._ledger = Ledger(on_change, clock)
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._is_closed = False
@@ -63,7 +76,8 @@ class InlineExecutor:
             self._ledger.finish(task.key, ends[0] if problem is None else build_internal_error(problem))
 
         self.credentials[task.key] = credentials
-        self._runs[task.key] = asyncio.create_task(run_task(task, self._open_store, emit))
+        work = run_task(task, self._open_store, emit, open_published=self._open_published)
+        self._runs[task.key] = asyncio.create_task(work)
         self._runs[task.key].add_done_callback(settle)
 
     async def cancel(self, key: str) -> None:

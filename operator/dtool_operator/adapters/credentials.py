@@ -56,8 +56,9 @@ def find_ca_problem(text: str) -> str | None:
         return "is missing or empty"
     if len(text) > MAX_CA_BUNDLE_CHARACTERS:
         return f"is longer than {MAX_CA_BUNDLE_CHARACTERS} characters"
+    certificates = text.encode("ascii", "ignore").decode("ascii")  # comments may hold anything
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
     except (ssl.SSLError, ValueError):
         return "holds no certificates in PEM"
     return None

@@ -41,7 +41,7 @@ class S3StoreOpener:
     on_requests: RequestObserver = lambda *_: None
 
     def __call__(self, bucket: DtoolBucket, credentials: BucketCredentials) -> Store:
-        """Open a bucket with these keys. Its certificates lie in a private file as long as the store lives."""
+        """Open a bucket with these keys. Its certificates lie in a private file while the store lives."""
         # boto3 is loaded only by processes that really talk to S3
         from dtool_s3.store.s3 import S3Store  # noqa: PLC0415
 
@@ -62,7 +62,7 @@ class S3StoreOpener:
 def _write_ca_file(text: str) -> Path:
     """Write certificates to a file that only this user can read."""
     descriptor, path = tempfile.mkstemp(prefix="dtool-operator-ca-", suffix=".pem")
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     return Path(path)
 
