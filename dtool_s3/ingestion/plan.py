@@ -13,7 +13,7 @@ from dtool_s3.errors import (
     UnsafePath,
 )
 from dtool_s3.layout import DatasetLayout, check_disk_relpaths, check_relpath, item_identifier
-from dtool_s3.naming import name_few
+from dtool_s3.naming import check_name, name_few
 from dtool_s3.store.protocol import ListedObject
 from dtool_s3.transfer.inventory import TargetInventory
 from dtool_s3.transfer.parts import S3_LIMITS, PartLimits
@@ -91,10 +91,7 @@ def _relpath_problem(relpath: str) -> str | None:
 
 def check_request(request: IngestRequest, *, is_same_bucket: bool) -> None:
     """Raise SettingsError for a name that dtool refuses, or prefixes that lie in one another."""
-    from dtoolcore.utils import name_is_valid  # noqa: PLC0415 - dtoolcore is slow to load, and needed here only
-
-    if not name_is_valid(request.name) or not request.name:
-        raise SettingsError(f"{request.name[:80]!r} cannot be the name of a dataset")
+    check_name(request.name, of="a dataset")
     start, root = request.source_prefix, request.layout.root
     if start and not start.endswith("/"):
         raise SettingsError(f"the prefix of the objects is {start!r}; it must be empty or end in '/'")

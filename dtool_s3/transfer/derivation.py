@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from dtool_s3.documents import AdminMetadata, DatasetType
 from dtool_s3.errors import SettingsError
+from dtool_s3.naming import check_name
 
 #: The annotation `{"uuid", "name"}` of the source, relative to the dataset's root.
 DERIVED_FROM = "annotations/derived_from.json"
@@ -27,10 +28,7 @@ def check_identity(
         raise SettingsError(f"a dataset derived from {uuid} needs another uuid")
     if name is None or creator_username is None:
         raise SettingsError("a derived dataset needs a name and the name of its creator")
-    from dtoolcore.utils import name_is_valid  # noqa: PLC0415 - dtoolcore is slow to load, and needed here only
-
-    if not name or not name_is_valid(name):
-        raise SettingsError(f"{name[:80]!r} cannot be the name of a dataset")
+    check_name(name, of="a dataset")
 
 
 def new_admin_metadata(uuid: str, name: str, creator_username: str, *, now: float) -> AdminMetadata:
