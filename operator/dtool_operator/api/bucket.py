@@ -31,6 +31,7 @@ from dtool_operator.api.schema import (
     ApiModel,
     Interval,
     NamespaceName,
+    check_host,
 )
 
 _ENDPOINT: Final = re.compile(r"https?://[^/?#@\s\x00-\x1f\x7f]+/?")
@@ -39,7 +40,7 @@ _ENDPOINT: Final = re.compile(r"https?://[^/?#@\s\x00-\x1f\x7f]+/?")
 def _check_endpoint(endpoint: str) -> str:
     if not _ENDPOINT.fullmatch(endpoint):
         raise ValueError("must be http:// or https:// with a host and, if needed, a port, and nothing else")
-    return endpoint
+    return check_host(endpoint)
 
 
 Prefix = Annotated[str, Field(max_length=PREFIX_MAXIMUM), AfterValidator(check_prefix)]

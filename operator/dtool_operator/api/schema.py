@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -52,6 +53,22 @@ def sanitize(text: str, limit: int) -> str:
     if len(line) <= limit and len(head) == len(text):
         return line
     return line[: limit - 1].rstrip() + "…"
+
+
+def check_host(url: str) -> str:
+    """Return the URL, or raise ValueError if its host or port mean nothing (no CEL rule says that).
+
+    Everything behind the API may split the URL without fear.
+    """
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("has a host or port that mean nothing") from error
+    if not has_host:
+        raise ValueError("has no host")
+    return url
 
 
 def _sanitizer(limit: int) -> Callable[[object], object]:

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dtool_operator.api.choice import Layout, SourceKind
-from dtool_operator.api.schema import ApiModel, NamespaceName, ObjectName, Uuid
+from dtool_operator.api.schema import ApiModel, NamespaceName, ObjectName, Uuid, check_host
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _URI: Final = re.compile(
@@ -32,7 +32,7 @@ def _check_objects_prefix(prefix: str) -> str:
 def _check_uri(uri: str) -> str:
     if not _URI.fullmatch(uri):
         raise ValueError("must be s3://<bucket>/<uuid> or the http(s) URL of a published dataset")
-    return uri
+    return uri if uri.startswith("s3://") else check_host(uri)
 
 
 VolumePath = Annotated[str, Field(max_length=1024), AfterValidator(_check_relative_path)]
