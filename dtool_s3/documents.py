@@ -24,6 +24,10 @@ MAX_README_BYTES = 16 * 1024 * 1024
 MAX_ANNOTATION_BYTES = 16 * 1024 * 1024
 MAX_OVERLAY_BYTES = 256 * 1024 * 1024
 
+#: Fewest bytes of a manifest for each value in it, on average; the densest that dtool writes has 25.
+_MIN_BYTES_PER_VALUE = 12
+_VALUES_FREE = 10_000
+
 MD5_HASH_FUNCTION = "md5sum_hexdigest"
 
 _REQUIRED_FIELDS = ("uuid", "type", "name", "creator_username")
@@ -188,6 +192,7 @@ class Manifest:
 
 def parse_manifest(body: bytes) -> Manifest:
     """Parse manifest.json. Raises InvalidManifest, or UnsafePath for a relpath that must not be written."""
+    check_density(body)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -198,6 +203,16 @@ def parse_manifest(body: bytes) -> Manifest:
     if not isinstance(hash_function, str):
         raise InvalidManifest("manifest.json names no hash_function")
     return Manifest(hash_function, {i: _manifest_item(i, value) for i, value in document["items"].items()})
+
+
+def check_density(body: bytes) -> None:
+    """Raise InvalidManifest for JSON of so many small values that parsing takes a multiple of honest memory.
+
+    256 MB of empty arrays are 7 GB of objects. Commas and brackets are counted, those in names too.
+    """
+    values = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if values > _VALUES_FREE + len(body) // _MIN_BYTES_PER_VALUE:
+        raise InvalidManifest(f"{len(body)} bytes of JSON hold {values} values: no manifest has so many")
 
 
 def _manifest_item(identifier: str, value: object) -> ManifestItem:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dtool_s3.documents import check_density
 from dtool_s3.errors import InvalidManifest
 from dtool_s3.publication.access_url import AccessURL
 
@@ -33,6 +34,7 @@ class HttpManifest:
 
 def parse_http_manifest(body: bytes, access: AccessURL) -> HttpManifest:
     """Parse http_manifest.json. Raises InvalidManifest, or AccessDenied for a URL on another host."""
+    check_density(body)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -34,7 +34,7 @@ FIELDS: dict[str, Any] = {
 }
 BODY, HEADERS = dump_admin_metadata(FIELDS)
 EXPECTED = AdminMetadata(UUID, DatasetType.FROZEN, "results", "alice", "3.19.0", 1700000000.25, 1700000001.5)
-DEEP = b"[" * 100_000
+DEEP = b"[" * 9_000
 
 
 def without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -282,3 +282,20 @@ def test_a_manifest_is_written_as_upstream_does() -> None:
 )
 def test_the_version_of_the_format_is_read_where_it_is(body: bytes | None, version: str | None) -> None:
     assert storage_broker_version(body) == version
+
+
+@pytest.mark.parametrize("value", [b"[],", b"{},", b"1,", b'"ab",', b"1.5,", b"["])
+def test_json_that_would_fill_the_memory_is_no_manifest(value: bytes) -> None:
+    body = b'{"hash_function": "md5sum_hexdigest", "items": [' + value * 20_000 + b"0]}"
+
+    with pytest.raises(InvalidManifest, match="values"):
+        parse_manifest(body)
+
+
+def test_the_densest_manifest_that_dtool_could_write_is_read() -> None:
+    names = [f"{number:x}" for number in range(4000)]
+    items = {item_identifier(name): {"hash": "0" * 32, "relpath": name, "size_in_bytes": 0} for name in names}
+    body = json.dumps({"hash_function": "md5sum_hexdigest", "items": items}, separators=(",", ":")).encode()
+
+    assert len(parse_manifest(body).items) == 4000
+    assert len(body) // (body.count(b",") + body.count(b"{")) >= 24
