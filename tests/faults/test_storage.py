@@ -1,4 +1,4 @@
-"""Whatever the S3 endpoint does in the middle of a copy: it goes on where it was; nothing is written twice."""
+"""Whatever the S3 endpoint does in the middle of a copy: it goes on where it was; nothing is done twice."""
 
 import secrets
 from collections.abc import Iterator

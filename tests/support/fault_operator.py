@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.eventually import eventually
 from tests.support.lab import ADMIN_NAMESPACE, OperatorProcess
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ IMPATIENT = {
     "DTOOL_OPERATOR_DELETION_TIMEOUT": "6s",
     "DTOOL_OPERATOR_TERMINATING_NAMESPACE_DELETION_TIMEOUT": "4s",
     "DTOOL_OPERATOR_FREEZE_QUIET_PERIOD": "2s",
+    "DTOOL_OPERATOR_MAX_TRANSFERS": "16",
 }
 CRASH_POINT = "TEST_CRASH_POINT"
 CRASHING_OPERATOR = Path(__file__).with_name("crashing_operator.py")
@@ -36,6 +36,10 @@ class FaultOperator(OperatorProcess):
     """Started again by whoever needs it; `api` stands between it and the API server."""
 
     api: ApiProxy | None = None
+    #: Where the log of the present story begins.
+    log_mark: int = 0
+    has_crashed: bool = False
+    _is_to_crash: bool = False
 
     @property
     def kubeconfig(self) -> Path:
@@ -67,10 +71,13 @@ class FaultOperator(OperatorProcess):
         """Start it, if it is not running, and wait until it is ready."""
         from sandbox.operator_process import start_operator
 
-        if not self.is_alive():
-            self.running = start_operator(
-                self.directory, kubeconfig=self.kubeconfig, endpoints=[], tied=True, settings=IMPATIENT
-            )
+        if self.is_alive():
+            return
+        self.has_crashed = self._is_to_crash
+        self._is_to_crash = False
+        self.running = start_operator(
+            self.directory, kubeconfig=self.kubeconfig, endpoints=[], tied=True, settings=IMPATIENT
+        )
 
     def start_crashing(self, point: str) -> None:
         """Start one that kills itself when it comes to a point `<Action>:before` or `<Action>:after`."""
@@ -78,6 +85,7 @@ class FaultOperator(OperatorProcess):
         from sandbox.process import start_process
 
         assert not self.is_alive()
+        self.has_crashed, self._is_to_crash, self.log_mark = False, True, len(self.log())
         kept = {key: value for key, value in os.environ.items() if not key.startswith(DROPPED_PREFIXES)}
         (self.directory / NAME).mkdir(exist_ok=True)
         process = start_process(
@@ -96,10 +104,6 @@ class FaultOperator(OperatorProcess):
             },
         )
         self.running = Operator(process, "")
-
-    def wait_until_dead(self, *, within: float) -> None:
-        """Wait until it has killed itself."""
-        eventually(self._assert_dead, within=within)
 
     def kill(self) -> None:
         """End it with SIGKILL, if it runs."""
