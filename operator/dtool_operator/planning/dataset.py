@@ -30,6 +30,7 @@ from dtool_operator.planning.plan import (
     Plan,
     RemoveImported,
     SyncMetadata,
+    spread_interval,
 )
 from dtool_operator.planning.quota import check_quota
 from dtool_operator.planning.resolution import resolve
@@ -49,6 +50,9 @@ from dtool_operator.planning.work import (
     plan_owner,
 )
 
+#: Whoever waits for a place and is not called looks again so often.
+QUEUE_LOOK = timedelta(minutes=1)
+
 __all__ = ["DatasetPlan", "plan_dataset", "plan_failure"]
 
 #: Outcomes that only a worker reports, and that stay until the object is edited or a look is requested.
@@ -66,7 +70,8 @@ def plan_dataset(seen: ObservedDataset) -> DatasetPlan:
     storage = seen.storage
     if was_frozen(seen.dataset):
         return watch_frozen(seen, target, storage)
-    assert storage is not None, "S3 is asked for whatever the cluster does not refuse"
+    if storage is None:
+        return _queue(seen, target if target.uuid else None)
     if isinstance(storage, Refusal):
         return _wait_for_storage(seen, target, storage)
     target = replace(target, uuid=storage.uuid or target.uuid)
@@ -202,12 +207,18 @@ def _start(
     if ending is not None:
         return conclude(seen, Refused(ending), target=target, look_again=Backoff())
     if not seen.slots.is_free:
-        waiting = Refusal(Reason.QUEUED, "Waits for a running transfer to end.")
-        return conclude(seen, Refused(waiting), target=target, look_again=Backoff())
+        return _queue(seen, target)
     is_written = task.kind is not TaskKind.VERIFY
     mark = MarkObject(has_finalizer=True, uuid=target.uuid) if is_written else mark_finished(seen, target)
     actions: list[DatasetAction] = [mark, *plan_owner(seen, target, storage), build_start(task, source)]
     return conclude(seen, Working(None, task.kind), target=target, actions=actions, look_again=WORK_LOOK)
+
+
+def _queue(seen: ObservedDataset, target: Target | None) -> DatasetPlan:
+    """Wait for a place; whoever ends calls those who wait, so that looks in between are rare."""
+    waiting = Refusal(Reason.QUEUED, "Waits for a running transfer to end.")
+    later = spread_interval(QUEUE_LOOK, key=seen.dataset.uid)
+    return conclude(seen, Refused(waiting), target=target, look_again=later)
 
 
 def _find_ending(seen: ObservedDataset) -> Refusal | None:

@@ -48,6 +48,8 @@ def find_inquiry(seen: ObservedDataset) -> Inquiry | None:
     target, origin = placed
     if was_frozen(dataset) and not _is_look_needed(seen, target):
         return None
+    if is_queued(seen):
+        return None
     candidates = list_candidates(dataset)
     is_stable = was_frozen(dataset) or dataset.spec.source is None
     return Inquiry(
@@ -56,6 +58,16 @@ def find_inquiry(seen: ObservedDataset) -> Inquiry | None:
         other_uuid=candidates[1] if len(candidates) > 1 else None,
         wanted=find_wanted(dataset) if is_stable else None,
     )
+
+
+def is_queued(seen: ObservedDataset) -> bool:
+    """Tell whether a worker would be needed and there is no place for one: S3 is not asked in vain then.
+
+    Of thousands that wait for a place each would ask again at every look.
+    """
+    spec = seen.dataset.spec
+    needs_worker = spec.source is not None or spec.uuid is not None
+    return needs_worker and not was_frozen(seen.dataset) and seen.transfer is None and not seen.slots.is_free
 
 
 def _is_look_needed(seen: ObservedDataset, target: Target) -> bool:

@@ -33,6 +33,7 @@ from dtool_operator.planning.plan import (
     StartTransfer,
     SyncMetadata,
 )
+from dtool_operator.planning.standing import is_running
 from dtool_operator.planning.status import build_dataset_status
 from dtool_operator.planning.verdict import Refused
 from dtool_operator.planning.work import bucket_key
@@ -103,6 +104,8 @@ class DatasetReconciler:
                 plan = plan_failure(seen, explain(error), action)
                 break
             self._around.crash_point(f"{type(action).__name__}:after")
+        if not is_running(self._executor.record(dataset.uid)):
+            self._looks.forget(dataset.uid)  # of ten thousand frozen ones nothing need be remembered
         pause = await self._report(dataset, plan.status)
         return plan, plan.look_again if pause is None else pause
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dtool_operator.adapters.cluster import Cluster
-from dtool_operator.adapters.credentials import read_credentials
+from dtool_operator.adapters.credentials_cache import CredentialsCache
 from dtool_operator.adapters.storage import OpenStores, answering_soon
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.errors import OperatorError
+from dtool_operator.planning.history import is_look_requested
 from dtool_operator.planning.inquiry import Inquiry
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target
@@ -45,7 +46,7 @@ class DatasetLooks:
     """Asks S3, with the keys of the bucket objects as they are now."""
 
     def __init__(self, *, cluster: Cluster, stores: OpenStores, clock: Callable[[], datetime]) -> None:
-        self._cluster, self._stores, self._clock = cluster, stores, clock
+        self._credentials, self._stores = CredentialsCache(cluster, clock), stores
         self._looks: dict[str, _Look] = {}
 
     def forget(self, uid: str) -> None:
@@ -62,17 +63,20 @@ class DatasetLooks:
         is_same = last is not None and last.inquiry == inquiry and is_running(seen.transfer)
         if last is not None and is_same and time_left(last.at, LOOK_INTERVAL, seen.now):
             return last.view
+        if is_look_requested(seen.dataset) or seen.dataset.meta.deletion_timestamp is not None:
+            self._credentials.clear()
         try:
             async with answering_soon():
                 view: StorageView | Refusal = await self._read(inquiry, seen.dataset.namespace)
         except (DtoolS3Error, OperatorError) as error:
             view = explain(error)
+            self._credentials.clear()
         self._looks[seen.dataset.uid] = _Look(seen.now, inquiry, view)
         return view
 
     async def open(self, bucket: DtoolBucket) -> tuple[Store, str]:
-        """Open a bucket with its keys as they are now; return their version too."""
-        credentials = await read_credentials(self._cluster, bucket)
+        """Open a bucket with its keys as they were a moment ago; return their version too."""
+        credentials = await self._credentials.read(bucket)
         return self._stores.open(bucket, credentials), credentials.version
 
     async def _read(self, inquiry: Inquiry, namespace: str) -> StorageView:
