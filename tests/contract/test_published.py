@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ from dtool_s3.transfer.engine import CopyRequest, CopyResult, copy_dataset
 from dtool_s3.transfer.inventory import read_source
 from dtool_s3.transfer.parts import PartLimits
 from dtool_s3.transfer.plan import Evidence
+from sandbox.certificates import Authority, create_authority
 from tests.support.datasets import ITEMS, UUID, DatasetFixture, write_dataset
 from tests.support.http_site import Answer, Exchange, Site, open_site
 
@@ -646,6 +648,71 @@ def _listed() -> ListedObject:
     from datetime import UTC, datetime
 
     return ListedObject("k", 1, "e", datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def secure_site(authority: Authority) -> Iterator[Site]:
+    with open_site(authority.issue_server("published", "127.0.0.1")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return create_authority(tmp_path / "authority")
+
+
+async def test_a_server_whose_certificate_is_known_is_read_over_https(
+    scene: Scene, secure_site: Site, authority: Authority
+) -> None:
+    url = secure_site.publish(RICH)
+
+    await scene.copy(url, options={"ca_bundle": str(authority.certificate_file)})
+
+    assert scene.is_frozen()
+
+
+async def test_a_server_whose_certificate_nobody_vouches_for_is_refused(
+    scene: Scene, secure_site: Site
+) -> None:
+    url = secure_site.publish(RICH)
+
+    assert "certificate" in await refused(scene, url, AccessDenied)
+
+    assert secure_site.requests == []
+
+
+@SLOW
+async def test_answers_that_drip_over_https_are_given_up_in_time(
+    scene: Scene, secure_site: Site, authority: Authority, slow: Answer
+) -> None:
+    url = secure_site.publish(RICH)
+    secure_site.pages[f"/published/{UUID}/README.yml"] = slow
+    options = {"ca_bundle": str(authority.certificate_file), "patience_seconds": 0.5}
+    began = time.monotonic()
+
+    await refused(scene, url, BucketUnreachable, options=options)
+    await asyncio.to_thread(scene.opened[-1].close)
+
+    assert time.monotonic() - began < 5
+
+
+async def test_the_proxy_of_the_environment_is_used(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, scene.site.url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    scene.publish()
+    # a proxy is asked for whole URLs
+    local, remote = scene.site.url, "http://data.example"
+    pages = {f"{remote}{path}": page for path, page in scene.site.pages.items()}
+    scene.site.pages = {
+        path: page.replace(local.encode(), remote.encode()) if isinstance(page, bytes) else page
+        for path, page in pages.items()
+    }
+
+    await scene.copy(f"{remote}/published/{UUID}")
+
+    assert scene.is_frozen()
 
 
 async def test_certificates_that_cannot_be_read_are_a_matter_of_the_settings(scene: Scene) -> None:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dtool_s3.layout import item_identifier
 from tests.support.datasets import DatasetFixture
+
+if TYPE_CHECKING:
+    from sandbox.certificates import KeyPair
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
@@ -128,10 +132,14 @@ class Site:
 
 
 @contextmanager
-def open_site() -> Iterator[Site]:
-    """Serve on a free port of 127.0.0.1 until the context ends."""
-    server = _Server(("127.0.0.1", 0), Exchange)
-    server.site = Site(f"http://127.0.0.1:{server.server_address[1]}")
+def open_site(certificate: KeyPair | None = None) -> Iterator[Site]:
+    """Serve on a free port of 127.0.0.1 until the context ends; with a certificate, over https."""
+    server, scheme = _Server(("127.0.0.1", 0), Exchange), "http"
+    if certificate is not None:
+        context, scheme = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "https"
+        context.load_cert_chain(certificate.certificate, certificate.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.site = Site(f"{scheme}://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
