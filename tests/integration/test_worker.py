@@ -1,20 +1,28 @@
 """The worker's process, as the operator starts it: exit codes, signals, what it loads, what it shows."""
 
 import asyncio
+import contextlib
 import json
 import os
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from dtool_operator.planning.task import Location, Task, TaskKind
+from dtool_operator.planning.task import Encryption, Location, Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_operator.transfers.credentials_file import write_credentials_file
 from dtool_operator.transfers.executor import TaskCredentials
@@ -23,11 +31,13 @@ from dtool_operator.transfers.worker import (
     EXIT_BAD_TASK,
     EXIT_FAILED,
     EXIT_TERMINATED,
+    open_location,
 )
-from dtool_s3.settings import Credentials, Secret
+from dtool_s3.settings import Credentials, EncryptionMode, Secret
 from sandbox.seaweedfs import ADMIN, ObjectStore
 from tests.support.datasets import UUID
 from tests.support.eventually import eventually, eventually_async
+from tests.support.scripted_s3 import Answer, error_answer, scripted_s3
 
 PREFIX = "u/alice/"
 SECRET = "s3cr3t-k3y-of-alice"
@@ -278,3 +288,97 @@ async def test_keys_replaced_during_the_work_are_used_once_the_old_ones_are_refu
 def _wait_until_queued(listening: socket.socket) -> None:
     readable, _, _ = select.select([listening], [], [], 30)
     assert readable
+
+
+async def test_a_worker_encrypts_as_its_task_says(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    write_credentials_file(keys, Credentials("AK", Secret(SECRET)))
+    encryption = Encryption(mode=EncryptionMode.SSE_KMS, kms_key_id="key-1")
+    with scripted_s3() as script:
+        script.answers = [Answer(headers={"ETag": '"0"'})]
+        target = _task(script.url).target.model_copy(
+            update={"encryption": encryption, "credentials_file": str(keys)}
+        )
+        store = open_location(target, max_concurrency=1)
+        await store.put("key", b"")
+        await asyncio.to_thread(store.close)
+
+    headers = script.received[-1].headers
+    assert headers["x-amz-server-side-encryption"] == "aws:kms"
+    assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
+
+
+@pytest.mark.parametrize(
+    ("is_trusted", "reason"), [(True, "DatasetMissing"), (False, "BucketUnreachable")], ids=["own", "public"]
+)
+async def test_a_worker_trusts_the_certificates_of_its_task(
+    tmp_path: Path, *, is_trusted: bool, reason: str
+) -> None:
+    certificate, key = _sign_certificate("127.0.0.1")
+    (tmp_path / "server.pem").write_bytes(certificate + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                await writer.drain()
+        writer.close()
+
+    executor = ProcessExecutor(tmp_path / "state", on_change=lambda _: None, clock=lambda: datetime.now(UTC))
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        keys = TaskCredentials(
+            Credentials("AK", Secret(SECRET)), target_ca=certificate.decode() if is_trusted else None
+        )
+        await executor.start(_task(f"https://127.0.0.1:{port}"), keys)
+        record = await _ended(executor)
+        await executor.close()
+
+    assert record.error is not None
+    assert record.error.reason == reason
+
+
+async def test_a_worker_tells_of_its_requests(tmp_path: Path) -> None:
+    told: Counter[tuple[str, str, str]] = Counter()
+
+    def count(bucket_key: str, operation: str, result: str, number: int) -> None:
+        told[bucket_key, operation, result] += number
+
+    executor = ProcessExecutor(
+        tmp_path, on_change=lambda _: None, clock=lambda: datetime.now(UTC), on_requests=count
+    )
+    with scripted_s3() as script:
+        script.answers = [error_answer(404, "NoSuchKey")]
+        await executor.start(_task(script.url), TaskCredentials(Credentials("AK", Secret(SECRET))))
+        record = await _ended(executor)
+        await executor.close()
+
+    assert record.error is not None
+    assert record.error.reason == "DatasetMissing"
+    assert set(told) == {("dtool-system/lab", "get", "NotFound")}
+    assert told.total() == len(script.received)
+
+
+def _sign_certificate(host: str) -> tuple[bytes, bytes]:
+    """Return a certificate that signs itself, and its key, both as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), private

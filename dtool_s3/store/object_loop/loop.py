@@ -174,15 +174,15 @@ class ObjectLoop:
         if bucket is None:
             return None
         self._connection.tell(operation, key)
-        result = UNANSWERED
         try:
             answer = await self._in_thread(self._attempt, bucket, act)
-            result = _result(answer)
         except (NotFound, RequestRefused) as error:
-            result = error.reason
+            self._connection.tell_answer(operation, key, error.reason)
             raise
-        finally:
-            self._connection.tell_answer(operation, key, result)
+        except AnswerLost:
+            self._connection.tell_answer(operation, key, UNANSWERED)
+            raise
+        self._connection.tell_answer(operation, key, _result(answer))
         return answer
 
     async def _find_bucket(self) -> "ObjectBucket | None":

@@ -13,7 +13,7 @@ OnAnswer = Callable[[Request, str], None]
 
 
 class RequestTally:
-    """Reports through `emit`: with progress, but not more often than every few seconds, and when told to."""
+    """Reports through `emit`: before the end, with progress every few seconds, and when told to."""
 
     def __init__(
         self, emit: Callable[[WorkerLine], None], clock: Callable[[], float] = time.monotonic
@@ -33,7 +33,7 @@ class RequestTally:
 
     def pass_on(self, line: WorkerLine) -> None:
         """Emit a line, and a report before it if one is due."""
-        if isinstance(line, ProgressLine) and self._clock() >= self._next_time:
+        if not isinstance(line, ProgressLine) or self._clock() >= self._next_time:
             self.report()
         self._emit(line)
 

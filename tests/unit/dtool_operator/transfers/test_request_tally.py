@@ -58,7 +58,15 @@ def test_progress_brings_a_report_with_it_only_after_a_while() -> None:
 
     stage.tally.pass_on(PROGRESS)
     stage.now = REPORT_INTERVAL_SECONDS
-    stage.tally.pass_on(ResultLine())
     stage.tally.pass_on(PROGRESS)
 
-    assert [line.type for line in stage.lines] == ["progress", "result", "requests", "progress"]
+    assert [line.type for line in stage.lines] == ["progress", "requests", "progress"]
+
+
+def test_the_end_is_told_after_the_requests() -> None:
+    stage = Stage()
+    stage.tally.listener(Side.TARGET)(PUT, "ok")
+
+    stage.tally.pass_on(ResultLine())
+
+    assert [line.type for line in stage.lines] == ["requests", "result"]
