@@ -18,7 +18,7 @@ from dtool_operator.adapters.cluster import NAMESPACES, Cluster, KubernetesClust
 from dtool_operator.adapters.connection import Connection
 from dtool_operator.errors import ApiFailure
 from dtool_operator.handlers.app import OperatorProcess
-from dtool_operator.handlers.informer import LOGIN_LIFETIME
+from dtool_operator.handlers.informer import Login
 from dtool_operator.names import DATASET_PLURAL
 from dtool_operator.settings import read_settings
 from tests.support.eventually import eventually_async
@@ -81,18 +81,18 @@ async def stage(
 
 
 def build(
-    recorder: Recorder, *, cluster: Cluster | None = None, login_lifetime: timedelta = LOGIN_LIFETIME
+    recorder: Recorder, *, cluster: Cluster | None = None, login: Login | None = None
 ) -> OperatorProcess:
     cluster = cluster or KubernetesCluster(Connection(), operator_namespace=OPERATOR_NAMESPACE)
-    return OperatorProcess(read_settings(TIMES), cluster, recorder, login_lifetime=login_lifetime)
+    return OperatorProcess(read_settings(TIMES), cluster, recorder, login=login)
 
 
 @asynccontextmanager
 async def running(
-    recorder: Recorder, *, cluster: Cluster | None = None, login_lifetime: timedelta = LOGIN_LIFETIME
+    recorder: Recorder, *, cluster: Cluster | None = None, login: Login | None = None
 ) -> AsyncIterator[OperatorProcess]:
     """Run the process until the block is left, and wait for its end."""
-    process = build(recorder, cluster=cluster, login_lifetime=login_lifetime)
+    process = build(recorder, cluster=cluster, login=login)
     task = asyncio.create_task(process.run())
     try:
         yield process
@@ -264,7 +264,7 @@ async def test_an_outage_of_the_api_server_and_a_login_that_ran_out_are_survived
     caplog.set_level(logging.INFO)
     recorder = Recorder()
 
-    async with running(recorder, login_lifetime=timedelta(seconds=1)) as process:
+    async with running(recorder, login=Login(timedelta(seconds=1))) as process:
         await wait_for(recorder, "synced")
         await asyncio.to_thread(control_plane.stop_api_server)
         await wait_for_log(caplog, "watch_not_compared")

@@ -10,19 +10,18 @@ import os
 import signal
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import kopf
 
 from dtool_operator.adapters.cluster import Cluster
-from dtool_operator.adapters.connection import SERVICE_ACCOUNT_DIR, NotConfigured
+from dtool_operator.adapters.connection import NotConfigured
 from dtool_operator.adapters.lease import Leadership, LeaseLost
 from dtool_operator.errors import ApiFailure
 from dtool_operator.handlers.health import HealthServer
-from dtool_operator.handlers.informer import LOGIN_LIFETIME, build_registry, build_settings
+from dtool_operator.handlers.informer import Login, build_registry, build_settings
 from dtool_operator.handlers.sink import Operator
-from dtool_operator.handlers.watch import Watch, WatchKeeper
+from dtool_operator.handlers.watch import WATCH_PATIENCE, Watch, WatchKeeper
 from dtool_operator.metrics import Metrics
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
 from dtool_operator.settings import Settings
@@ -46,8 +45,8 @@ class OperatorProcess:
         *,
         metrics: Metrics | None = None,
         leadership: Leadership | None = None,
-        login_lifetime: timedelta = LOGIN_LIFETIME,
-        service_account_dir: Path = SERVICE_ACCOUNT_DIR,
+        login: Login | None = None,
+        watch_patience: timedelta = WATCH_PATIENCE,
         end_at_once: Callable[[int], None] = os._exit,
     ) -> None:
         self.stop = asyncio.Event()
@@ -56,11 +55,12 @@ class OperatorProcess:
         self._metrics = metrics or Metrics()
         self._leadership = leadership
         self._is_waiting = False
-        self._login_lifetime = login_lifetime
-        self._service_account_dir = service_account_dir
+        self._login = login or Login()
         self._end_at_once = end_at_once
         self._watch = Watch(operator)
-        self._keeper = WatchKeeper(self._watch, operator, cluster, interval=settings.resync_interval)
+        self._keeper = WatchKeeper(
+            self._watch, operator, cluster, interval=settings.resync_interval, patience=watch_patience
+        )
         self._keeping: asyncio.Task[None] | None = None
         self._holding: asyncio.Task[None] | None = None
         self._is_started = False
@@ -150,9 +150,7 @@ class OperatorProcess:
             loop.add_signal_handler(number, self.stop.set)
 
     def _build_registry(self) -> kopf.OperatorRegistry:
-        registry = build_registry(
-            self._watch, login_lifetime=self._login_lifetime, service_account_dir=self._service_account_dir
-        )
+        registry = build_registry(self._watch, self._login)
 
         @kopf.on.cleanup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
         async def finish(**_: Any) -> None:

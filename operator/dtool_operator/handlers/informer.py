@@ -6,6 +6,7 @@ Only on.event handlers: kopf then writes nothing to any object, and stores nothi
 import dataclasses
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, cast
@@ -27,12 +28,15 @@ _RESOURCES: Final = (
 )
 
 
-def build_registry(
-    watch: Watch,
-    *,
-    login_lifetime: timedelta = LOGIN_LIFETIME,
-    service_account_dir: Path = SERVICE_ACCOUNT_DIR,
-) -> kopf.OperatorRegistry:
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where a Pod's token is, and after how long it is read again."""
+
+    lifetime: timedelta = LOGIN_LIFETIME
+    service_account_dir: Path = SERVICE_ACCOUNT_DIR
+
+
+def build_registry(watch: Watch, login: Login) -> kopf.OperatorRegistry:
     """Say what is watched, and how to log in."""
     registry = kopf.OperatorRegistry()
 
@@ -43,9 +47,9 @@ def build_registry(
         kopf.on.event(group, version, plural, id=plural, param=plural, registry=registry)(pass_on)
 
     @kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
-    async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
-        info = read_login(settings, service_account_dir)
-        return dataclasses.replace(info, expiration=datetime.now(UTC) + login_lifetime)
+    async def log_in(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
+        info = read_login(settings, login.service_account_dir)
+        return dataclasses.replace(info, expiration=datetime.now(UTC) + login.lifetime)
 
     return registry
 

@@ -18,6 +18,8 @@ from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
 
 PLURALS: Final = (NAMESPACES, BUCKET_PLURAL, DATASET_PLURAL)
 DELETED: Final = "DELETED"
+WATCH_PATIENCE: Final = timedelta(seconds=60)
+"""How much later than a list a watch may tell of the same change; then it is silent."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,7 +107,7 @@ class WatchKeeper:
         cluster: MetadataLister,
         *,
         interval: timedelta,
-        patience: timedelta = timedelta(seconds=60),
+        patience: timedelta = WATCH_PATIENCE,
         retry: timedelta = timedelta(seconds=2),
     ) -> None:
         self._watch = watch
