@@ -14,10 +14,10 @@ from dtool_operator.api.choice import DeletionPolicy
 from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
-from dtool_operator.names import FINALIZER
+from dtool_operator.names import FINALIZER, LABEL_UUID
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan
 from dtool_operator.planning.history import was_frozen
-from dtool_operator.planning.identity import spec_uuid
+from dtool_operator.planning.identity import dataset_uuid
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import (
     Target,
@@ -104,7 +104,8 @@ def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
 def resolve_removal(seen: ObservedDataset) -> Target | Refusal:
     """Find the place of what shall go, if the cluster still lets it be touched."""
     dataset = seen.dataset
-    uuid = dataset.status.uuid or spec_uuid(dataset.spec)
+    # the label is written with the finalizer, before anything under the uuid
+    uuid = dataset_uuid(dataset) or dataset.meta.labels.get(LABEL_UUID)
     if dataset.spec.bucket_ref is None or uuid is None:
         return Refusal(Reason.BUCKET_NOT_FOUND, "The object never had a dataset in a bucket.")
     if dataset.namespace not in seen.cluster.namespaces:

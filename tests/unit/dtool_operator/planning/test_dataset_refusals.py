@@ -9,7 +9,7 @@ from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.dataset import plan_dataset, plan_failure
 from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import ObservedDataset, Slots
-from dtool_operator.planning.plan import Backoff
+from dtool_operator.planning.plan import Backoff, CancelTransfer
 from tests.support import observed as see
 from tests.support.observed import HERE, OTHER, adopted, bucket, dataset, instruments, seen, stored
 from tests.support.told import Told, not_ready, ready_message, stalled, tell
@@ -195,11 +195,6 @@ ONLY_AN_EDIT_HELPS: dict[str, tuple[ObservedDataset, Reason, str]] = {
         Reason.ALREADY_IN_BUCKET,
         "under prefix 'u/bob/'",
     ),
-    "what is to be adopted is a proto dataset": (
-        seen(adopted(), storage=stored("proto", registered="u/alice/")),
-        Reason.NOT_SUPPORTED,
-        "adopts frozen ones",
-    ),
 }
 
 
@@ -299,11 +294,11 @@ def test_a_worker_is_ended_where_the_owner_marker_can_no_longer_be_understood() 
 def test_without_a_free_slot_a_dataset_is_queued() -> None:
     plan = plan_dataset(seen(slots=Slots(running=4)))
 
-    assert tell(plan) == Told(state="Pending", says=not_ready("Queued"))
+    assert tell(plan) == Told(state="Pending", says=not_ready("Queued"), look="pause")
 
 
 def test_what_failed_while_a_plan_was_carried_out_is_said_and_tried_again_later() -> None:
-    plan = plan_failure(seen(), see.refuse(Reason.SECRET_NOT_FOUND))
+    plan = plan_failure(seen(), see.refuse(Reason.SECRET_NOT_FOUND), CancelTransfer())
 
     assert tell(plan) == Told(state="Pending", says=not_ready("SecretNotFound"))
 

@@ -13,21 +13,7 @@ from tests.support.told import Told, not_ready, ready_message, stalled, tell
 #: Field by field, what this version does not do.
 UNSUPPORTED: dict[str, dict[str, Any]] = {
     "spec.volume": {"bucketRef": None, "volume": {"claimName": "c"}},
-    "spec.source.dataset": {"source": {"dataset": {"name": "raw"}}},
-    "spec.source.objects": {"source": {"objects": {"bucketRef": {"name": "lab"}, "prefix": "run/"}}},
     "spec.source.volume": {"source": {"volume": {"claimName": "c"}}},
-    "spec.source.uri with http(s)": {"source": {"uri": "https://data.example.org/x"}},
-    "spec.source.manifestSHA256": {"source": {**see.URI, "manifestSHA256": "0" * 64}},
-    "spec.identity: New": {"identity": "New"},
-    "neither spec.source nor spec.uuid": {"source": None},
-    "spec.freeze of an adopted dataset": {"uuid": see.UUID, "freeze": True},
-    "spec.name": {"name": "other"},
-    "spec.readme": {"readme": "description: x"},
-    "spec.tags": {"tags": ["a"]},
-    "spec.annotations": {"annotations": {"a": 1}},
-    "spec.verify.method": {"verify": {"method": "Content"}},
-    "spec.verify.interval": {"verify": {"interval": "24h"}},
-    "spec.deletionPolicy: Delete": {"deletionPolicy": "Delete"},
 }
 
 
@@ -37,6 +23,13 @@ def test_a_field_that_this_version_does_not_serve_is_refused_by_name(field: str)
 
     assert tell(plan) == Told(state="Failed", says=stalled("NotSupported"), look="resync")
     assert field in ready_message(plan)
+
+
+def test_a_name_for_what_keeps_its_identity_is_no_valid_spec() -> None:
+    plan = plan_dataset(seen(dataset(name="other"), storage=None))
+
+    assert tell(plan) == Told(state="Failed", says=stalled("InvalidSpec"), look="resync")
+    assert "spec.name" in ready_message(plan)
 
 
 DEFAULTS = {

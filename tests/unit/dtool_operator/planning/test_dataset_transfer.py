@@ -104,7 +104,7 @@ def test_a_task_says_what_to_do_and_holds_no_secret() -> None:
         "alice-raw",
         "alice",
     )
-    assert (task.bucket_key, task.concurrency, task.target.region) == ("dtool-system/lab", 8, "x")
+    assert (task.bucket_key, task.concurrency, task.target.region) == ("dtool-system/lab", 2, "x")
     assert "s3-secret" not in task.model_dump_json()
 
 
@@ -255,7 +255,7 @@ FAILURES: dict[str, tuple[ObservedDataset, Told]] = {
             transfer=see.ended(seen(), Reason.CONTENT_DIFFERS),
             slots=Slots(running=4),
         ),
-        Told((), "Pending", not_ready("Queued"), "back off"),
+        Told((), "Pending", not_ready("Queued"), "pause"),
     ),
     "that was queued starts with a free slot, without another request": (
         seen(QUEUED, transfer=see.ended(seen(), Reason.CONTENT_DIFFERS)),
@@ -354,13 +354,13 @@ def test_a_copy_that_has_ended_is_frozen_and_loses_the_finalizer() -> None:
 
     plan = plan_dataset(look)
 
-    assert tell(plan) == Told(("no finalizer, label",), "Frozen", READY, "resync")
+    assert tell(plan) == Told(("no finalizer, label", "forget"), "Frozen", READY, "resync")
     status = plan.status
     assert status is not None
     assert (status.name, status.items, status.size, status.progress) == ("sample", 3, "209B", None)
     assert status.verified is not None
     assert (status.verified.time, status.verified.evidence.etag_md5) == (see.NOW, 3)
-    assert tell(plan_dataset(see.carried_out(replace(look, storage=HERE), plan))).do == ("forget",)
+    assert tell(plan_dataset(see.carried_out(replace(look, storage=HERE), plan))).do == ()
 
 
 @pytest.mark.parametrize("evidence", ["unproven", "same_as_source"])
@@ -370,7 +370,7 @@ def test_bytes_that_nobody_read_leave_verified_unknown_and_the_dataset_ready(evi
     plan = plan_dataset(seen(MARKED, transfer=see.ended(seen(), found)))
 
     says = (READY[0], "Frozen True Frozen", "Verified Unknown ContentNotRead", "MetadataSynced True Synced")
-    assert tell(plan) == Told(("no finalizer, label",), "Frozen", says, "resync")
+    assert tell(plan) == Told(("no finalizer, label", "forget"), "Frozen", says, "resync")
 
 
 def test_a_success_that_was_not_reported_before_the_operator_was_killed_is_found_again() -> None:

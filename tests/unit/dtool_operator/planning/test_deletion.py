@@ -77,11 +77,15 @@ RELEASED: dict[str, tuple[ObservedDataset, str | None]] = {
     ),
     "lies in no bucket": (
         gone(seen(unfinished(dataset(bucketRef=None, volume={"claimName": "c"})))),
-        "The object names no dataset in a bucket.",
+        "The object never had a dataset in a bucket.",
     ),
     "has no uuid": (
-        gone(seen(unfinished(dataset(identity="New")))),
-        "The object names no dataset in a bucket.",
+        gone(
+            seen(
+                see.marked(unfinished(dataset(source={"dataset": {"name": "x"}})), finalizer=True, label=None)
+            )
+        ),
+        "The object never had a dataset in a bucket.",
     ),
     "is none: a proto dataset that is nowhere else, whoever put the finalizer there": (
         gone(seen(unfinished(adopted()))),

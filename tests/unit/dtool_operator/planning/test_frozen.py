@@ -61,12 +61,12 @@ def test_a_frozen_dataset_is_ready_again_when_the_refusal_is_over(case: str) -> 
     assert plan.status.dump() == before.status.dump()
 
 
-def test_an_edit_that_this_version_does_not_support_stalls_a_frozen_dataset_too() -> None:
-    edited = see.was_frozen(dataset(tags=["a"]))
+def test_an_edit_that_means_nothing_stalls_a_frozen_dataset_too() -> None:
+    edited = see.was_frozen(dataset(name="other"))
 
     plan = plan_dataset(seen(edited, storage=None))
 
-    says = ("Ready False NotSupported", "Stalled True NotSupported", *FROZEN)
+    says = ("Ready False InvalidSpec", "Stalled True InvalidSpec", *FROZEN)
     assert tell(plan) == Told((), "Failed", says, "resync")
 
 
@@ -94,7 +94,6 @@ def test_what_cannot_be_seen_does_not_flip_a_frozen_dataset(case: str) -> None:
 WATCHED = {
     "nothing is to be done": (see.was_frozen(), None, ()),
     "the record of its copy is dropped": (see.was_frozen(), see.ended(seen(), see.facts()), ("forget",)),
-    "a worker that still runs is ended": (see.was_frozen(), see.running(seen()), ("cancel",)),
     "a finalizer that was left is taken off": (
         see.marked(see.was_frozen(), finalizer=True),
         None,
@@ -106,6 +105,12 @@ WATCHED = {
         ("no finalizer, label",),
     ),
 }
+
+
+def test_a_worker_that_copies_what_is_frozen_is_ended() -> None:
+    plan = plan_dataset(seen(see.was_frozen(), storage=HERE, transfer=see.running(seen())))
+
+    assert tell(plan) == Told(("cancel",), "Frozen", READY, "0s")
 
 
 @pytest.mark.parametrize("case", WATCHED)
@@ -123,7 +128,7 @@ def test_a_frozen_dataset_that_is_as_it_was_keeps_an_equal_status(case: str) -> 
 def test_a_frozen_dataset_does_not_need_its_source_any_more() -> None:
     look = seen(see.was_frozen(), bucket(), storage=HERE)
 
-    assert find_inquiry(look) is not None
+    assert find_inquiry(look) is None
     assert tell(plan_dataset(look)) == Told((), "Frozen", READY, "resync")
 
 
@@ -249,7 +254,7 @@ REPAIRS: dict[str, tuple[ObservedDataset, Told]] = {
     ),
     "it has succeeded": (
         replace(WHOLE, transfer=see.ended(WHOLE, see.facts())),
-        Told((), "Frozen", READY, "resync"),
+        Told(("forget",), "Frozen", READY, "0s"),
     ),
     "an item is missing": (
         replace(WHOLE, transfer=see.ended(WHOLE, Reason.ITEM_MISSING)),

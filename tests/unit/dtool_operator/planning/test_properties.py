@@ -214,5 +214,5 @@ def test_kstatus_conditions_agree_with_each_other(look: ObservedDataset) -> None
     assert {c.observed_generation for c in status.conditions} == {look.dataset.meta.generation}
     assert (status.state == "Failed") is ("Stalled" in said)
     if said["Ready"].status == "True":
-        assert said["Frozen"].status == "True"
+        assert said["Frozen"].status == ("False" if said["Ready"].reason == "Proto" else "True")
         assert said["Verified"].status != "False"
