@@ -1,4 +1,4 @@
-"""From a valid spec to a bucket that is Ready and counted: tests, listings, pauses, restarts; whole plans."""
+"""From a valid spec to a bucket that is Ready (rule 7) and counted (rule 8): tests, listings; whole plans."""
 
 from dataclasses import replace
 from datetime import timedelta

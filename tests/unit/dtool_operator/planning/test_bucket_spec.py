@@ -44,7 +44,9 @@ POWERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     "more", [{}, {"listing": {"import": "Frozen"}, "suspend": True}], ids=["", "and more"]
 )
-def test_a_team_that_takes_an_administrators_power_is_stalled(power: str, more: dict[str, Any]) -> None:
+def test_a_team_that_takes_an_administrators_power_is_stalled_rule_1(
+    power: str, more: dict[str, Any]
+) -> None:
     plan = plan_bucket(seen_bucket(bucket("own", "alice", **POWERS[power], **more)))
 
     assert tell(plan) == Told(says=refused("ReservedForAdministrators"), look="resync")
@@ -122,7 +124,7 @@ ENDPOINTS: dict[str, tuple[DtoolBucket, Policy, bool]] = {
 
 
 @pytest.mark.parametrize("case", ENDPOINTS)
-def test_endpoints_are_those_that_the_administrator_allows(case: str) -> None:
+def test_endpoints_are_those_that_the_administrator_allows_rule_2(case: str) -> None:
     one, policy, is_allowed = ENDPOINTS[case]
     plan = plan_bucket(seen_bucket(one, instruments(), policy=policy))
 
@@ -229,7 +231,7 @@ OVERLAPS: dict[str, tuple[ObservedBucket, str | None]] = {
 
 
 @pytest.mark.parametrize("case", OVERLAPS)
-def test_prefixes_that_could_overlap_yield_to(case: str) -> None:
+def test_prefixes_that_could_overlap_yield_to_rule_3(case: str) -> None:
     look, winner = OVERLAPS[case]
 
     plan = plan_bucket(look)

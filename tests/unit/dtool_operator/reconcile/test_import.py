@@ -1,6 +1,7 @@
 """Datasets that are found become objects, and these go with their datasets (rule 9); whole operators."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -424,3 +425,62 @@ async def test_fifty_datasets_are_imported_in_turns_rule_17(play: Play) -> None:
     await eventually_async(all_are_there, within=20)
     await play.settle()
     assert play.status(ADMIN_NAMESPACE, "lab", BUCKET_PLURAL)["imported"] == 50
+
+
+async def test_a_marker_that_cannot_be_read_does_not_keep_other_namespaces_out_rule_17(play: Play) -> None:
+    play.cluster.create_namespace("bob", {"dtool.dev/lab": "true"})
+    await play.store_dataset("lab-data", prefix="u/alice/")
+    await play.store_dataset("lab-data", prefix="u/bob/", uuid=OTHER_UUID)
+    denied = AccessDenied("denied", code="AccessDenied")
+    play.server.faults.append(Fault(key=owner_key("u/alice/"), error=denied, times=None))
+
+    await look(play, "1")
+
+    assert names(play) == [("bob", "sample-1c10766c")]
+
+
+async def test_a_dataset_that_came_back_after_the_listing_keeps_its_object_rule_9(play: Play) -> None:
+    found = await _import_one(play)
+    remove(play, found)
+
+    def comes_back(name: str) -> None:
+        if name == "PruneImported:before":
+            layout = found.layout
+            document = json.dumps(found.admin())
+            play.server.write("lab-data", layout.admin_metadata_key, document.encode())
+
+    play.operator.buckets._crash_point = comes_back
+    await look(play, "2")
+
+    assert names(play) == [("alice", NAME)]
+
+
+async def test_a_namespace_that_was_replaced_unseen_gets_nothing_rule_4(play: Play) -> None:
+    await play.store_dataset("lab-data", prefix="u/alice/")
+    real = play.cluster.read_namespace_uid
+
+    async def read_namespace_uid(name: str) -> str | None:
+        return "another" if name == "alice" else await real(name)
+
+    play.cluster.read_namespace_uid = read_namespace_uid  # type: ignore[method-assign]
+    await look(play, "1")
+
+    assert names(play) == []
+    assert await read_owner(play.server.store("lab-data"), "u/alice/") is None
+
+
+async def test_an_object_whose_watch_event_comes_late_is_looked_at_all_the_same(play: Play) -> None:
+    await play.store_dataset("lab-data", prefix="u/alice/")
+    told: list[tuple[str, str, Any]] = []
+    play.cluster.on_change = lambda *change: told.append(change)
+    uid = play.cluster.ref(BUCKET_PLURAL, ADMIN_NAMESPACE, "lab").uid
+    play.operator.buckets.note_change(uid)
+    request = {"dtool.dev/reconcileRequestedAt": "1"}
+    play.cluster.set_annotations(BUCKET_PLURAL, ADMIN_NAMESPACE, "lab", request)
+    play._tell(*told.pop())
+
+    async def is_reported() -> None:
+        assert names(play) == [("alice", NAME)]
+        assert play.status("alice", NAME).get("state") == "Frozen"
+
+    await eventually_async(is_reported, within=10)
