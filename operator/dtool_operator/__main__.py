@@ -21,6 +21,10 @@ EXIT_USAGE = 2
 
 _COMMAND_TIMEOUT_SECONDS = 10.0
 
+_RECURSION_LIMIT = 50_000
+"""Room for JSON of 10,000 levels, which the API server stores. With Python's 1,000 one such object would end
+the watch, and the operator with it, for everybody. Far below what a thread's stack holds."""
+
 _LOG = logging.getLogger("dtool_operator")
 
 
@@ -31,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from dtool_operator.transfers.worker import run_transfer  # noqa: PLC0415
 
         return run_transfer(parsed.task_file, output=sys.stdout)
+    sys.setrecursionlimit(_RECURSION_LIMIT)
     if parsed.command == "release-finalizers":
         return asyncio.run(_release_finalizers(parsed.namespace, is_dry_run=not parsed.yes))
     if parsed.command == "check":
