@@ -1,0 +1,118 @@
+"""Two real operators: the one that works is killed or stopped during a copy; the other finishes it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.datasets import UUID
+from tests.support.eventually import eventually
+from tests.support.lab import Lab, OperatorProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sandbox.controlplane import ControlPlane
+    from sandbox.operator_process import Operator
+    from sandbox.seaweedfs import ObjectStore
+
+ITEMS = {f"run/{number:04}.dat": f"item {number}\n".encode() * 50 for number in range(1500)}
+
+
+@dataclass
+class Replicas(OperatorProcess):
+    """Two operators that share one Lease; `leader` is found by its metrics."""
+
+    both: list[Operator] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start both, one after another: the first leads."""
+        from sandbox.operator_process import install_operator, start_operator
+
+        kubeconfig = install_operator(self.control_plane)
+        for name in ("one", "other"):
+            directory = self.directory / name
+            directory.mkdir()
+            settings = {"DTOOL_OPERATOR_LEADER_ELECTION": "true", "DTOOL_OPERATOR_IDENTITY": name}
+            self.both.append(
+                start_operator(
+                    directory,
+                    kubeconfig=kubeconfig,
+                    endpoints=[self.object_store.endpoint],
+                    tied=True,
+                    settings=settings,
+                )
+            )
+
+    def stop(self) -> None:
+        """End both."""
+        for operator in self.both:
+            operator.stop()
+
+
+@pytest.fixture
+def lab(control_plane: ControlPlane, object_store: ObjectStore, tmp_path: Path) -> Iterator[Lab]:
+    place = ("--namespace", "dtool-system", "lease", "dtool-operator")
+    replicas = Replicas(tmp_path, control_plane, object_store)
+    replicas.start()
+    lab = Lab(control_plane, object_store, replicas)
+    try:
+        lab.set_up()
+        yield lab
+    finally:
+        replicas.stop()
+        control_plane.kubectl("delete", "--ignore-not-found", *place)
+
+
+def read_metric(operator: Operator, name: str) -> float:
+    """Return the sum of a metric's samples."""
+    with urllib.request.urlopen(f"{operator.health_url}/metrics", timeout=5) as answer:  # noqa: S310
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_another_takes_over_a_copy_and_nothing_is_copied_twice(lab: Lab, number: signal.Signals) -> None:
+    replicas = lab.operator
+    assert isinstance(replicas, Replicas)
+    leader, standby = replicas.both
+    assert [read_metric(one, "dtool_operator_leading ") for one in (leader, standby)] == [1, 0]
+    assert read_metric(standby, "dtool_operator_reconciles_total") == 0
+    lab.write(lab.instruments, items=ITEMS)
+    prefix = f"u/{lab.alice}/{UUID}/data/"
+    lab.dataset("raw", source={"uri": lab.uri(UUID)})
+    eventually(lambda: assert_under_way(lab.keys(lab.bucket, prefix)), within=60)
+
+    since = time.monotonic()
+    os.kill(leader.process.pid, number)
+    eventually(lambda: assert_leads(standby), within=20)
+    assert not leader.process.is_alive()
+    assert time.monotonic() - since < 20
+    done = times(lab.keys(lab.bucket, prefix))
+    assert 0 < len(done) < len(ITEMS)
+    status = lab.wait_state("raw", "Frozen", within=120)
+
+    after = times(lab.keys(lab.bucket, prefix))
+    assert len(after) == status["items"] == len(ITEMS)
+    assert {key: after[key] for key in done} == done
+    assert read_metric(standby, "dtool_operator_reconciles_total") > 0
+    assert read_metric(standby, 'dtool_operator_datasets{state="Frozen"}') >= 1
+
+
+def assert_leads(operator: Operator) -> None:
+    assert read_metric(operator, "dtool_operator_leading ") == 1
+
+
+def assert_under_way(keys: dict[str, Any]) -> None:
+    assert len(keys) >= 20
+
+
+def times(keys: dict[str, Any]) -> dict[str, Any]:
+    return {key: listed["LastModified"] for key, listed in keys.items()}
