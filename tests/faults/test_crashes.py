@@ -1,0 +1,50 @@
+"""The operator is killed at every action of every plan, before it and after it: the end is the same."""
+
+from typing import get_args
+
+import pytest
+
+from dtool_operator.planning import plan
+from tests.support.crash_stories import STORIES, Story
+from tests.support.eventually import eventually
+from tests.support.fault_lab import FaultLab
+
+ACTIONS = sorted({action.__name__ for action in get_args(plan.DatasetAction) + get_args(plan.BucketAction)})
+TOLD = {action: story for story in STORIES.values() for action in story.actions}
+
+
+def test_every_action_has_a_story() -> None:
+    assert sorted(TOLD) == ACTIONS
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("action", sorted(TOLD))
+def test_killed_at(lab: FaultLab, action: str, moment: str) -> None:
+    story = TOLD[action]
+    lab.operator.kill()
+
+    lab.operator.start_crashing(f"{action}:{moment}")
+    play(lab, story)
+
+    assert lab.operator.has_crashed, f"nothing came to {action}:{moment}"
+    story.check(lab)
+
+
+def play(lab: FaultLab, story: Story) -> None:
+    """Play a story; an operator that has died is started again, and repeats nothing that was complete."""
+    done: dict[str, object] = {}
+    since = 0
+
+    def look(wait_for: object) -> None:
+        nonlocal done, since
+        if not lab.operator.is_alive():
+            done, since = lab.data(), len(lab.s3.requests)
+            lab.operator.start()
+        assert callable(wait_for)
+        wait_for(lab)
+
+    for step in story.steps:
+        step.do(lab)
+        eventually(lambda step=step: look(step.wait_for), within=60)  # type: ignore[misc]
+    again = {key.partition("/u/")[2] for key in lab.copies(since)}
+    assert again.isdisjoint(key.removeprefix("u/") for key in done)
