@@ -9,6 +9,7 @@ from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.metrics import Census, Metrics
+from dtool_operator.planning.plan import CancelTransfer, DatasetAction, ReportLeftBehind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 
 UNKNOWN = "Unknown"
@@ -87,6 +88,19 @@ class TransferMeter:
             del self._counted[key]
             failure = None if record.error is None else record.error.reason
             self._metrics.observe_transfer(counted.kind, failure or str(record.state))
+
+    def observe_plan(self, dataset: DtoolDataset, actions: Iterable[DatasetAction]) -> None:
+        """Take in what was done for a dataset."""
+        for action in actions:
+            match action:
+                case CancelTransfer():
+                    self.cancel(dataset.uid)
+                case ReportLeftBehind():
+                    ref = dataset.spec.bucket_ref
+                    namespace = "" if ref is None else ref.namespace or dataset.namespace
+                    self._metrics.observe_left_behind("" if ref is None else f"{namespace}/{ref.name}")
+                case _:
+                    pass
 
     def cancel(self, key: str) -> None:
         """Take in that a transfer was given up, if it was one that was told of."""

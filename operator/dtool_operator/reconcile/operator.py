@@ -254,11 +254,13 @@ class Operator:
         dataset = self.world.dataset(uid)
         if dataset is None:
             await self.datasets.forget(uid)
+            self._meter.cancel(uid)
             self._waiting.discard(key)
             self._wake_queued()
             return Outcome((), None, "gone")
         if isinstance(dataset, DtoolDataset):
             plan, look_again = await self.datasets.reconcile(dataset)
+            self._meter.observe_plan(dataset, plan.actions)
             self._wake_bucket(dataset, plan)
             self._note_queued(key, plan)
             return Outcome(_names(plan), look_again)
@@ -284,7 +286,6 @@ class Operator:
         else:
             self._waiting.discard(key)
         if any(isinstance(action, CancelTransfer) for action in plan.actions):
-            self._meter.cancel(key.uid)
             self._wake_queued()
 
     def _wake_bucket(self, dataset: DtoolDataset, plan: Plan[DatasetAction, DtoolDatasetStatus]) -> None:

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from dtool_operator.api.dataset import parse_dataset
 from dtool_operator.metrics import Metrics
+from dtool_operator.planning.plan import CancelTransfer, ReportLeftBehind
 from dtool_operator.planning.task import ErrorLine, Location, ProgressLine, Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_operator.reconcile.metering import TransferMeter
@@ -68,3 +70,19 @@ def test_an_end_is_counted_by_its_result() -> None:
 
     for result in ("Succeeded", "AccessDenied", "Cancelled"):
         assert value(metrics, "transfers_total", kind=str(TaskKind.COPY), result=result) == 1
+
+
+def test_what_was_left_behind_is_counted_by_bucket_and_a_cancelled_transfer_once() -> None:
+    metrics = Metrics()
+    meter = TransferMeter(metrics)
+    metadata = {"namespace": "alice", "name": "raw", "uid": TASK.key, "resourceVersion": "1", "generation": 1}
+    metadata["creationTimestamp"] = "2026-01-31T12:00:00Z"
+    spec = {"bucketRef": {"name": "lab", "namespace": "dtool-system"}}
+    dataset = parse_dataset({"metadata": metadata, "spec": spec})
+    meter.observe(RUNNING)
+
+    meter.observe_plan(dataset, (CancelTransfer(), ReportLeftBehind("Its bucket is gone.")))
+    meter.observe_plan(dataset, (CancelTransfer(),))
+
+    assert value(metrics, "left_behind_total", bucket="dtool-system/lab") == 1
+    assert value(metrics, "transfers_total", kind=str(TaskKind.COPY), result="Cancelled") == 1
