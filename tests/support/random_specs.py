@@ -1,7 +1,8 @@
 """Random specs of both kinds, made from the CRDs' own schemas: valid ones, and hostile ones bent from those.
 
 One `random.Random` decides everything, so that a seed says it all. Knows the strings that CEL rules govern by
-their place; a new pattern in a CRD has to be added here, or the generator fails. (Over 300 lines: one grammar.)
+their place; a new pattern in a CRD has to be added here, or the generator fails.
+(Over 300 lines: one grammar.)
 """
 
 import copy

@@ -153,6 +153,13 @@ def test_names_of_resources_follow_the_region(region: str, partition: str) -> No
     ]
 
 
+def test_an_override_is_the_prefix() -> None:
+    document = policy(prefixOverrides=[{"namespace": "alice", "prefix": "u/olssont/"}])
+
+    assert resources(document, "Write")[0] == "arn:aws:s3:::lab-data/u/olssont/*"
+    assert resources(document, "KeepOwnerMarker") == ["arn:aws:s3:::lab-data/u/olssont/.dtool-owner"]
+
+
 def test_seaweedfs_gets_a_policy_and_an_identity_that_has_it() -> None:
     document = policy(PolicyFormat.SEAWEEDFS)
 
