@@ -19,11 +19,37 @@ def resident_mib(pid: int, *, peak: bool = False) -> float:
     return int(status.partition("VmHWM:" if peak else "VmRSS:")[2].split()[0]) / 1024
 
 
-def cpu_seconds(pid: int, *, children: bool = False) -> float:
-    """CPU time of a process, or of its children that have ended (see proc(5), fields 14 to 17 of stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    user, system = fields[13:15] if children else fields[11:13]
-    return (int(user) + int(system)) / _TICKS
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process."""
+    return sum(_read_stat(pid)[11:13]) / _TICKS
+
+
+def worker_seconds(pid: int) -> float:
+    """CPU time of everything that a process has started, and those in turn, ended or not."""
+    found = {one: stat for one in _list_pids() if (stat := _read_stat(one))}
+    below, grown = {pid}, True
+    while grown:
+        children = {one for one, stat in found.items() if stat[1] in below} - below
+        below, grown = below | children, bool(children)
+    own = sum(found[pid][11:13])
+    return (sum(sum(found[one][11:15]) for one in below if one in found) - own) / _TICKS
+
+
+def _list_pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _read_stat(pid: int) -> list[int]:
+    """Return the numbers of /proc/PID/stat from its third field on (see proc(5)); none if it has gone.
+
+    The state, a letter, is 0 here; then follows the parent. From the twelfth on: user and system time of
+    the process, and of its children that have ended and were waited for.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+    return [0, *map(int, fields[1:20])]
 
 
 def count_s3_requests(metrics_url: str, bucket: str) -> dict[str, int]:

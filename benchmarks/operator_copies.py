@@ -6,7 +6,7 @@ import time
 
 from benchmarks.figures import Figure
 from benchmarks.measurement import Measurement
-from benchmarks.meters import LooksLog, cpu_seconds, difference
+from benchmarks.meters import LooksLog, cpu_seconds, difference, worker_seconds
 from benchmarks.operator_bench import BARE, COPIES, FLOOD, SOURCE, TURNS, Bench, is_ready, tell
 from benchmarks.world import World
 from dtool_operator.names import DATASET_PLURAL
@@ -75,7 +75,7 @@ async def copy_many(bench: Bench, library: World) -> list[Figure]:
     await asyncio.to_thread(world.start_operator)
     await bench.wait_until_quiet(LooksLog(world.log), since=time.monotonic(), within=60)
     writes, requests = await world.api.count_writes(), bench.s3_requests(SOURCE, COPIES)
-    operator, workers = cpu_seconds(world.pid), cpu_seconds(world.pid, children=True)
+    operator, workers = cpu_seconds(world.pid), worker_seconds(world.pid)
     started = time.monotonic()
     await world.apply(bodies)
     applied, done = time.monotonic() - started, 0
@@ -83,13 +83,13 @@ async def copy_many(bench: Bench, library: World) -> list[Figure]:
         await asyncio.sleep(2)
         done = sum(is_ready(each) for each in await world.api.list_all(DATASET_PLURAL))
     seconds, each = time.monotonic() - started, max(done, 1)
-    operator, workers = cpu_seconds(world.pid) - operator, cpu_seconds(world.pid, children=True) - workers
+    operator, workers = cpu_seconds(world.pid) - operator, worker_seconds(world.pid) - workers
     found = difference(writes, await world.api.count_writes())
     asked = difference(requests, bench.s3_requests(SOURCE, COPIES))
     world.kill_operator()
     note = (
         f"{done:,} of {scale.copies:,} in {seconds:.0f} s, applied in {applied:.0f} s; for each: CPU of the "
-        f"operator {1000 * operator / each:.0f} ms and of the worker {1000 * workers / each:.0f} ms, "
+        f"operator {1000 * operator / each:.0f} ms and of its workers {1000 * workers / each:.0f} ms, "
         f"{sum(asked.values()) / each:.1f} S3 requests, {sum(found.values()) / each:.1f} writes to the API "
         f"server ({tell(found)})"
     )
