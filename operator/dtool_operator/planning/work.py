@@ -19,7 +19,14 @@ from dtool_s3.settings import EncryptionMode
 MAX_ITEMS_IN_FLIGHT = 32
 
 #: What two tasks may differ in and still be the same work.
-_INCIDENTAL = {"fingerprint", "credentials_version", "max_size_bytes", "concurrency"}
+_INCIDENTAL = {
+    "fingerprint",
+    "credentials_version",
+    "max_size_bytes",
+    "concurrency",
+    "bucket_key",
+    "source_bucket_key",
+}
 
 
 def build_location(bucket: DtoolBucket, prefix: str) -> Location:
@@ -62,6 +69,7 @@ def build_copy(seen: ObservedDataset, target: Target, origin: Origin, storage: S
     reader = choose_reader(seen, origin, storage)
     assert reader is not None, "who may not read the source is refused before"
     common["server_side"] = may_copy_server_side(reader, target.bucket, seen.policy)
+    common["source_bucket_key"] = bucket_key(reader)
     if isinstance(origin, ObjectsPlace):
         location = build_location(reader, origin.prefix)
         return _task(seen, target, TaskKind.INGEST, storage, source=location, **common)

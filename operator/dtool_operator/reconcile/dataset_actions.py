@@ -168,9 +168,15 @@ class DatasetActions:
     async def _task_credentials(self, target_key: str, source_key: str | None) -> TaskCredentials:
         target = await self._credentials_of(target_key)
         if source_key is None:
-            return TaskCredentials(target.credentials, version=target.version)
+            return TaskCredentials(target.credentials, version=target.version, target_ca=target.ca_bundle)
         source = await self._credentials_of(source_key)
-        return TaskCredentials(target.credentials, source.credentials, f"{target.version}|{source.version}")
+        return TaskCredentials(
+            target.credentials,
+            source.credentials,
+            f"{target.version}|{source.version}",
+            target_ca=target.ca_bundle,
+            source_ca=source.ca_bundle,
+        )
 
     async def _credentials_of(self, key: str) -> BucketCredentials:
         namespace, _, name = key.partition("/")

@@ -15,26 +15,17 @@ from typing import Any
 from dtool_operator.adapters.cluster import Cluster
 from dtool_operator.adapters.storage import OpenStores, StoreOpener
 from dtool_operator.api.bucket import DtoolBucket
-from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
-from dtool_operator.api.dataset_status import DtoolDatasetStatus
-from dtool_operator.api.reasons import Reason
 from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
 from dtool_operator.logs import log_reconcile
 from dtool_operator.metrics import Census, Metrics
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL
-from dtool_operator.planning.history import was_frozen
-from dtool_operator.planning.inquiry import is_as_reported
 from dtool_operator.planning.observed import Policy
 from dtool_operator.planning.plan import (
     Backoff,
-    CancelTransfer,
-    DatasetAction,
-    EnsureOwner,
     ListDatasets,
     Plan,
 )
-from dtool_operator.planning.prefix_policy import derive_prefix
 from dtool_operator.planning.transfer import TransferState
 from dtool_operator.reconcile.bucket import BucketReconciler
 from dtool_operator.reconcile.dataset import CrashPoint, DatasetReconciler, Surroundings, pass_by
@@ -43,8 +34,8 @@ from dtool_operator.reconcile.invalid import InvalidReconciler
 from dtool_operator.reconcile.metering import TransferMeter, take_census
 from dtool_operator.reconcile.queue import Key, WorkQueue
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.waiting import WaitingRoom
-from dtool_operator.reconcile.world import Bucket, World, lies_in, object_key
+from dtool_operator.reconcile.waking import Waking
+from dtool_operator.reconcile.world import Bucket, World, object_key
 from dtool_operator.transfers.executor import Executor, OnChange
 from dtool_s3.errors import DtoolS3Error
 
@@ -102,7 +93,9 @@ class Operator:
         )
         self.datasets = DatasetReconciler(around, executor=self._executor, find_entry=self.buckets.find_entry)
         self._invalid = InvalidReconciler(executor=self._executor, **shared)
-        self._waiting = WaitingRoom()
+        self._waking = Waking(
+            world=self.world, queue=self.queue, buckets=self.buckets, places=policy.max_transfers
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._synced = asyncio.Event()
 
@@ -110,14 +103,12 @@ class Operator:
 
     def object_changed(self, plural: str, body: Mapping[str, Any]) -> None:
         """Take in an object that was created or changed."""
-        for key in self.world.put(plural, body):
-            self.queue.add(key)
+        self._waking.add(self.world.put(plural, body))
 
     def object_deleted(self, plural: str, body: Mapping[str, Any]) -> None:
         """Take in that an object is gone."""
         metadata = body["metadata"]
-        for key in self.world.remove(plural, metadata["uid"], metadata["name"]):
-            self.queue.add(key)
+        self._waking.add(self.world.remove(plural, metadata["uid"], metadata["name"]))
 
     def watch_synced(self) -> None:
         """Take in that every object that exists has been seen; only now is anything decided."""
@@ -125,8 +116,7 @@ class Operator:
 
     def _take_in(self, plural: str, body: Mapping[str, Any]) -> None:
         """Take in the answer to an own write; others, or a user's edit, may have to be looked at."""
-        for key in self.world.absorb(plural, body):
-            self.queue.add(key)
+        self._waking.add(self.world.absorb(plural, body))
 
     def _transfer_changed(self, uid: str) -> None:
         dataset = self.world.dataset(uid)
@@ -136,12 +126,7 @@ class Operator:
         if record is not None:
             self._meter.observe(record)
         if record is None or record.state is not TransferState.RUNNING:
-            self._wake_queued()
-
-    def _wake_queued(self) -> None:
-        """Have as many looked at as there are places in all, in turn of their namespaces."""
-        for key in self._waiting.call(self._policy.max_transfers):
-            self.queue.add(key)
+            self._waking.place_is_free()
 
     # ---- life --------------------------------------------------------------------------------------
 
@@ -244,7 +229,7 @@ class Operator:
         if isinstance(bucket, DtoolBucket):
             plan, look_again = await self.buckets.reconcile(bucket)
             if any(isinstance(action, ListDatasets) for action in plan.actions):
-                self._wake_changed(bucket)
+                self._waking.bucket_was_listed(bucket)
             return Outcome(_names(plan), look_again)
         await self._invalid.reconcile_bucket(bucket)
         return Outcome((), None, "invalid")
@@ -255,54 +240,16 @@ class Operator:
         if dataset is None:
             await self.datasets.forget(uid)
             self._meter.cancel(uid)
-            self._waiting.discard(key)
-            self._wake_queued()
+            self._waking.dataset_is_gone(key)
             return Outcome((), None, "gone")
         if isinstance(dataset, DtoolDataset):
             plan, look_again = await self.datasets.reconcile(dataset)
             self._meter.observe_plan(dataset, plan.actions)
-            self._wake_bucket(dataset, plan)
-            self._note_queued(key, plan)
+            self._waking.dataset_was_looked_at(key, dataset, plan)
             return Outcome(_names(plan), look_again)
         await self._invalid.reconcile_dataset(dataset)
-        self._waiting.discard(key)
-        self._wake_queued()
+        self._waking.dataset_is_gone(key)
         return Outcome((), None, "invalid")
-
-    def _wake_changed(self, bucket: DtoolBucket) -> None:
-        """Have the frozen datasets looked at that a listing shows otherwise than they were reported."""
-        for dataset in self.world.datasets():
-            if not lies_in(dataset, bucket) or not was_frozen(dataset):
-                continue
-            listed = self.buckets.find_entry(bucket.uid, dataset.status.uuid)
-            prefix = derive_prefix(bucket.spec, dataset.namespace)
-            if listed is not None and not is_as_reported(listed.entry, prefix):
-                self.queue.add(object_key(DATASET_PLURAL, dataset.meta))
-
-    def _note_queued(self, key: Key, plan: Plan[DatasetAction, DtoolDatasetStatus]) -> None:
-        ready = None if plan.status is None else find_condition(plan.status.conditions, ConditionType.READY)
-        if ready is not None and ready.reason == Reason.QUEUED:
-            self._waiting.add(key)
-        else:
-            self._waiting.discard(key)
-        if any(isinstance(action, CancelTransfer) for action in plan.actions):
-            self._wake_queued()
-
-    def _wake_bucket(self, dataset: DtoolDataset, plan: Plan[DatasetAction, DtoolDatasetStatus]) -> None:
-        """Have a bucket looked at that got its first owner marker, or a dataset."""
-        ref = dataset.spec.bucket_ref
-        has_arrived = plan.status is not None and plan.status.verified != dataset.status.verified
-        marked = [action.owner for action in plan.actions if isinstance(action, EnsureOwner)]
-        if ref is None or not (has_arrived or marked):
-            return
-        bucket = self.world.view().find_bucket(ref.namespace or dataset.namespace, ref.name)
-        if bucket is None:
-            return
-        if has_arrived:
-            self.buckets.note_change(bucket.uid)
-        for owner in marked:
-            self.buckets.note_owner(bucket.uid, owner)
-        self.queue.add(object_key(BUCKET_PLURAL, bucket.meta))
 
     def _find(self, key: Key) -> Bucket | Dataset | None:
         return self.world.bucket(key.uid) if key.plural == BUCKET_PLURAL else self.world.dataset(key.uid)
