@@ -171,7 +171,7 @@ class Settings:
     api_writes_per_second: Annotated[
         int,
         Setting(
-            "50",
+            "100",
             _parse_number(1, 10_000),
             "Writes to the API server on the long run; twice as many may leave at once.",
         ),

@@ -84,7 +84,7 @@ class Connection:
     def __init__(
         self,
         *,
-        writes_per_second: float = 50.0,
+        writes_per_second: float = 100.0,
         timeout_seconds: float = 30.0,
         attempts: int = 5,
         environment: Mapping[str, str] = os.environ,

@@ -15,10 +15,17 @@ _REPLACED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp
 """Control, formatting (also bidirectional), surrogate, private, unassigned characters, line separators."""
 
 
+_FIELDS_GIVEN: Final[set[str]] = set()
+
+
 class ApiModel(BaseModel):
     """Frozen, camelCase outside, tolerant of fields that a newer CRD has and this operator does not know."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+    def model_post_init(self, context: object) -> None:  # noqa: ARG002
+        """Share the set of fields that were given: nobody asks for it, and it is half of a status."""
+        object.__setattr__(self, "__pydantic_fields_set__", _FIELDS_GIVEN)
 
 
 class StatusModel(ApiModel):

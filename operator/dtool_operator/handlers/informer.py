@@ -86,4 +86,6 @@ def build_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.watching.server_timeout = 300  # an integer: it is put into the URL as it is
     settings.process.ultimate_exiting_timeout = 60
+    # a worker of kopf keeps the last body it saw for so long: of ten thousand objects that is memory
+    settings.queueing.idle_timeout = 0.01
     return settings

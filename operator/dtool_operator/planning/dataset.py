@@ -31,6 +31,7 @@ from dtool_operator.planning.plan import (
     RemoveImported,
     SyncMetadata,
     spread_interval,
+    time_left,
 )
 from dtool_operator.planning.quota import check_quota
 from dtool_operator.planning.resolution import resolve
@@ -49,6 +50,9 @@ from dtool_operator.planning.work import (
     choose_reader,
     plan_owner,
 )
+
+#: A new object that waits for a place says nothing for so long.
+QUEUE_PATIENCE = timedelta(seconds=10)
 
 #: Whoever waits for a place and is not called looks again so often.
 QUEUE_LOOK = timedelta(minutes=1)
@@ -215,10 +219,18 @@ def _start(
 
 
 def _queue(seen: ObservedDataset, target: Target | None) -> DatasetPlan:
-    """Wait for a place; whoever ends calls those who wait, so that looks in between are rare."""
+    """Wait for a place; whoever ends calls those who wait, so that looks in between are rare.
+
+    Of thousands that are applied at once most have their turn soon: a wait is told once it has lasted.
+    """
+    is_new = seen.dataset.status.observed_generation is None
+    told_in = time_left(seen.dataset.meta.creation_timestamp, QUEUE_PATIENCE, seen.now)
+    if is_new and told_in:
+        return Plan((), None, told_in, is_waiting=True)
     waiting = Refusal(Reason.QUEUED, "Waits for a running transfer to end.")
     later = spread_interval(QUEUE_LOOK, key=seen.dataset.uid)
-    return conclude(seen, Refused(waiting), target=target, look_again=later)
+    plan = conclude(seen, Refused(waiting), target=target, look_again=later)
+    return replace(plan, is_waiting=True)
 
 
 def _find_ending(seen: ObservedDataset) -> Refusal | None:

@@ -126,16 +126,17 @@ class Slots:
     allowed_in_bucket: int = 4
     running_in_namespace: int = 0
     is_shared: bool = False
+    is_bucket_shared: bool = False
 
     @property
     def is_free(self) -> bool:
         """Whether one more may start."""
-        return self._has_place(self.running, self.allowed) and self._has_place(
-            self.running_in_bucket, self.allowed_in_bucket
+        return self._has_place(self.running, self.allowed, is_shared=self.is_shared) and self._has_place(
+            self.running_in_bucket, self.allowed_in_bucket, is_shared=self.is_bucket_shared
         )
 
-    def _has_place(self, running: int, allowed: int) -> bool:
-        keeps_last = self.is_shared and allowed > 1 and self.running_in_namespace > 0
+    def _has_place(self, running: int, allowed: int, *, is_shared: bool) -> bool:
+        keeps_last = is_shared and allowed > 1 and self.running_in_namespace > 0
         return running < (allowed - 1 if keeps_last else allowed)
 
 

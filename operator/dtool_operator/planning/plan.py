@@ -158,11 +158,15 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[Action_co, Status_co]):
-    """Actions in order, the complete status afterwards (None: leave it), and when to look again."""
+    """Actions in order, the complete status afterwards (None: leave it), and when to look again.
+
+    `is_waiting`: for a place among the transfers; whoever frees one calls.
+    """
 
     actions: tuple[Action_co, ...]
     status: Status_co | None
     look_again: timedelta | Backoff | None
+    is_waiting: bool = False
 
 
 def backoff_delay(attempts: int, *, key: str, base: timedelta, cap: timedelta) -> timedelta:

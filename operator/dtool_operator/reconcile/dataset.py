@@ -41,7 +41,7 @@ from dtool_operator.reconcile.dataset_actions import DatasetActions, dataset_ref
 from dtool_operator.reconcile.dataset_look import DatasetLooks
 from dtool_operator.reconcile.failure import explain
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.world import TakeIn, World
+from dtool_operator.reconcile.world import TakeIn, World, admits_others
 from dtool_operator.transfers.executor import Executor
 from dtool_s3.errors import DtoolS3Error
 
@@ -57,6 +57,14 @@ CrashPoint = Callable[[str], None]
 
 def pass_by(name: str) -> None:
     """Do nothing at a crash point."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place among the transfers."""
+
+    bucket_key: str
+    namespace: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class DatasetReconciler:
     def __init__(self, around: Surroundings, *, executor: Executor, find_entry: FindEntry) -> None:
         self._around, self._executor, self._find_entry = around, executor, find_entry
         self._world, self._writer, self._clock = around.world, around.writer, around.clock
+        self._starting: dict[str, _Place] = {}
         self._looks = DatasetLooks(cluster=around.cluster, stores=around.stores, clock=around.clock)
         self._actions = DatasetActions(
             world=around.world,
@@ -87,13 +96,33 @@ class DatasetReconciler:
             looks=self._looks,
             take_in=around.take_in,
             clock=around.clock,
-            count_slots=self._count_slots,
         )
 
     async def reconcile(self, dataset: DtoolDataset) -> tuple[DatasetPlan, timedelta | Backoff | None]:
         """Look once; return the plan and when to look again."""
         seen = await self.observe(dataset)
         plan = plan_dataset(seen)
+        if any(isinstance(action, StartTransfer) for action in plan.actions):
+            plan = self._reserve(seen, plan)
+        try:
+            return await self._carry_out(seen, plan)
+        finally:
+            self._starting.pop(dataset.uid, None)
+
+    def _reserve(self, seen: ObservedDataset, plan: DatasetPlan) -> DatasetPlan:
+        """Take a place before anything is awaited, or plan again: another look may have taken the last."""
+        bucket = self._world.bucket_of(seen.dataset)
+        assert bucket is not None, "a transfer has a target"
+        slots = self._count_slots(bucket, seen.dataset.namespace)
+        if not slots.is_free:
+            return plan_dataset(replace(seen, slots=slots))
+        self._starting[seen.dataset.uid] = _Place(bucket_key(bucket), seen.dataset.namespace)
+        return plan
+
+    async def _carry_out(
+        self, seen: ObservedDataset, plan: DatasetPlan
+    ) -> tuple[DatasetPlan, timedelta | Backoff | None]:
+        dataset = seen.dataset
         if any(isinstance(action, _BINDING) for action in plan.actions):
             await self._actions.check_namespace(dataset)
         for action in plan.actions:
@@ -153,14 +182,16 @@ class DatasetReconciler:
         )
 
     def _count_slots(self, bucket: DtoolBucket, namespace: str) -> Slots:
-        running = self._executor.running()
+        running = [_Place(task.bucket_key, task.namespace) for task in self._executor.running()]
+        taken = [*running, *self._starting.values()]
         return Slots(
-            running=len(running),
+            running=len(taken),
             allowed=self._around.policy.max_transfers,
-            running_in_bucket=sum(task.bucket_key == bucket_key(bucket) for task in running),
+            running_in_bucket=sum(place.bucket_key == bucket_key(bucket) for place in taken),
             allowed_in_bucket=bucket.spec.limits.concurrent_transfers,
-            running_in_namespace=sum(task.namespace == namespace for task in running),
+            running_in_namespace=sum(place.namespace == namespace for place in taken),
             is_shared=self._world.is_shared,
+            is_bucket_shared=admits_others(bucket),
         )
 
     async def _report(self, dataset: DtoolDataset, status: DtoolDatasetStatus | None) -> timedelta | None:

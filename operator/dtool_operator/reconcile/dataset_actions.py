@@ -11,8 +11,7 @@ from dtool_operator.adapters.cluster import Cluster, EventType, ObjectRef
 from dtool_operator.adapters.credentials import BucketCredentials, read_credentials
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.dataset import DtoolDataset
-from dtool_operator.api.reasons import Reason
-from dtool_operator.errors import ApiFailure, Conflict, Gone, OperatorError
+from dtool_operator.errors import ApiFailure, Conflict, Gone
 from dtool_operator.names import (
     BUCKET_KIND,
     BUCKET_PLURAL,
@@ -21,7 +20,6 @@ from dtool_operator.names import (
     FINALIZER,
     LABEL_UUID,
 )
-from dtool_operator.planning.observed import Slots
 from dtool_operator.planning.plan import (
     CancelTransfer,
     CreateProto,
@@ -46,9 +44,6 @@ from dtool_s3.store.protocol import Store
 
 _LOG = logging.getLogger(__name__)
 
-#: Tells how many places among the transfers are taken, for a bucket object and a namespace.
-CountSlots = Callable[[DtoolBucket, str], Slots]
-
 
 class DatasetActions:
     """Does one thing at a time for one dataset."""
@@ -62,10 +57,9 @@ class DatasetActions:
         looks: DatasetLooks,
         take_in: TakeIn,
         clock: Callable[[], datetime],
-        count_slots: CountSlots,
     ) -> None:
         self._world, self._cluster, self._executor, self._looks = world, cluster, executor, looks
-        self._take_in, self._clock, self._count_slots = take_in, clock, count_slots
+        self._take_in, self._clock = take_in, clock
 
     async def apply(self, dataset: DtoolDataset, action: DatasetAction) -> DtoolDataset:
         """Do one thing; return the object as it is afterwards."""
@@ -102,7 +96,7 @@ class DatasetActions:
         """Tell the executor what becomes of the dataset's worker."""
         match action:
             case StartTransfer():
-                await self._start(dataset, action)
+                await self._start(action)
             case RefreshCredentials(task, source_key):
                 credentials = await self._task_credentials(task.bucket_key, source_key)
                 await self._executor.refresh_credentials(dataset.uid, credentials)
@@ -111,11 +105,8 @@ class DatasetActions:
             case ForgetTransfer():
                 self._executor.forget(dataset.uid)
 
-    async def _start(self, dataset: DtoolDataset, action: StartTransfer) -> None:
-        """Start a worker, unless another look took the last place since this one was planned."""
+    async def _start(self, action: StartTransfer) -> None:
         credentials = await self._task_credentials(action.task.bucket_key, action.source_bucket)
-        if not self._count_slots(self._looks.target(dataset.uid).bucket, dataset.namespace).is_free:
-            raise OperatorError(Reason.QUEUED, "Waits for a running transfer to end.")
         await self._executor.start(action.task, credentials)
 
     async def _create(self, dataset: DtoolDataset, action: CreateProto) -> None:

@@ -75,10 +75,6 @@ class DatasetIndex:
         """Give the objects whose source is the dataset of this object."""
         return self._valid(sorted(self._by_source.get((namespace, name), ())))
 
-    def count_namespaces(self) -> int:
-        """Return in how many namespaces there are datasets."""
-        return len(self._by_namespace)
-
     def __len__(self) -> int:
         return len(self._by_uid)
 

@@ -9,7 +9,6 @@ from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.conditions import ConditionStatus, ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
-from dtool_operator.api.reasons import Reason
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
 from dtool_operator.planning.conclusion import DatasetPlan
 from dtool_operator.planning.history import was_frozen
@@ -48,8 +47,7 @@ class Waking:
 
     def dataset_was_looked_at(self, key: Key, dataset: DtoolDataset, plan: DatasetPlan) -> None:
         """Let it wait if it found no place; have its bucket looked at if that got something new."""
-        ready = None if plan.status is None else find_condition(plan.status.conditions, ConditionType.READY)
-        if ready is not None and ready.reason == Reason.QUEUED:
+        if plan.is_waiting:
             self._waiting.add(key)
         else:
             self._waiting.discard(key)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from dtool_operator.api.bucket import DtoolBucket, parse_bucket
 from dtool_operator.api.bucket_status import DtoolBucketStatus
+from dtool_operator.api.choice import FromNamespaces
 from dtool_operator.api.dataset import DtoolDataset, DtoolDatasetSpec, parse_dataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.parsing import InvalidObject, ObjectMeta, parse_metadata, parse_status
@@ -108,8 +109,9 @@ class World:
 
     @property
     def is_shared(self) -> bool:
-        """Whether more than one namespace has datasets."""
-        return self._datasets.count_namespaces() > 1
+        """Whether more than one namespace may have datasets copied."""
+        buckets = self.view().buckets
+        return len({bucket.namespace for bucket in buckets}) > 1 or any(map(admits_others, buckets))
 
     def view(self) -> ClusterView:
         """Return a frozen picture of buckets and namespaces."""
@@ -235,6 +237,11 @@ class World:
         return {object_key(DATASET_PLURAL, d.meta) for d in dependents} | {
             object_key(BUCKET_PLURAL, rival.meta) for rival in rivals
         }
+
+
+def admits_others(bucket: DtoolBucket) -> bool:
+    """Tell whether a bucket object is meant for more than its own namespace."""
+    return bucket.spec.allowed_namespaces.from_ is not FromNamespaces.SAME
 
 
 def lies_in(dataset: DtoolDataset, bucket: Bucket) -> bool:
