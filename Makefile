@@ -45,7 +45,7 @@ sandbox-down: env ## End the sandbox
 	@$(PYTHON) -m sandbox down
 
 .PHONY: test
-test: lint type unit contract integration e2e ## Run every check, in this order
+test: lint type unit contract integration e2e faults ## Run every check, in this order
 
 .PHONY: lint
 lint: env ## Check style and the direction of imports
@@ -73,6 +73,14 @@ integration: env ## Test against a real API server and a real S3 server
 .PHONY: e2e
 e2e: env ## Play user stories against the running operator
 	$(PYTEST) tests/e2e
+
+.PHONY: faults
+faults: env ## Kill, cut, refuse, lie and attack: what operator and tenants' data must survive
+	$(PYTEST) tests/faults tests/security
+
+.PHONY: bench-operator
+bench-operator: env ## Measure the operator with 10,000 datasets (a quarter of an hour), into benchmarks/RESULTS.md
+	$(PYTHON) -m benchmarks operator
 
 .PHONY: bench
 bench: env ## Measure the library against its peers (a quarter of an hour), into benchmarks/RESULTS.md
