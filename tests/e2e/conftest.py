@@ -3,23 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.front import Front, running_front
 from tests.support.lab import Lab, OperatorProcess
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sandbox.controlplane import ControlPlane
     from sandbox.seaweedfs import ObjectStore
 
 
+@dataclass(frozen=True, slots=True)
+class TlsFront:
+    """The S3 server behind https, with a certificate that only `ca_file` vouches for."""
+
+    front: Front
+    ca_file: Path
+
+
+@pytest.fixture(scope="session")
+def tls_front(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsFront]:
+    """A front with TLS before the S3 server; the operator may use it."""
+    from sandbox.certificates import create_authority
+
+    authority = create_authority(tmp_path_factory.mktemp("tls") / "pki")
+    certificate = authority.issue_server("front", "127.0.0.1")
+    with running_front(object_store.endpoint, certificate) as front:
+        yield TlsFront(front, authority.certificate_file)
+
+
 @pytest.fixture(scope="session")
 def operator_process(
-    control_plane: ControlPlane, object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
+    control_plane: ControlPlane,
+    object_store: ObjectStore,
+    tls_front: TlsFront,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[OperatorProcess]:
     """The operator, as its ServiceAccount, under the RBAC rules of the chart."""
-    process = OperatorProcess(tmp_path_factory.mktemp("operator"), control_plane, object_store)
+    process = OperatorProcess(
+        tmp_path_factory.mktemp("operator"),
+        control_plane,
+        object_store,
+        settings={
+            "DTOOL_OPERATOR_FREEZE_QUIET_PERIOD": "1s",
+            "DTOOL_OPERATOR_ALLOWED_HTTP_HOSTS": object_store.endpoint.removeprefix("http://"),
+        },
+        more_endpoints=(tls_front.front.url,),
+    )
     yield process
     process.stop()
 

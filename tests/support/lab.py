@@ -22,11 +22,13 @@ from tests.support.datasets import DatasetFixture, write_dataset
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sandbox.controlplane import ControlPlane
     from sandbox.operator_process import Operator
     from sandbox.seaweedfs import ObjectStore
+    from tests.support.upstream import Dtool
 
 ADMIN_NAMESPACE = "dtool-system"
 LABEL = "dtool.dev/lab"
@@ -42,6 +44,10 @@ class OperatorProcess:
     control_plane: ControlPlane
     object_store: ObjectStore
     running: Operator | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Variables `DTOOL_OPERATOR_...` beside those that the sandbox sets."""
+    more_endpoints: tuple[str, ...] = ()
+    """S3 endpoints that it may use beside the session's."""
 
     def start(self) -> None:
         """Start it, if it is not running, and wait until it is ready."""
@@ -52,8 +58,9 @@ class OperatorProcess:
         self.running = start_operator(
             self.directory,
             kubeconfig=install_operator(self.control_plane),
-            endpoints=[self.object_store.endpoint],
+            endpoints=[self.object_store.endpoint, *self.more_endpoints],
             tied=True,
+            settings=self.settings,
         )
 
     def kill(self) -> None:
@@ -149,10 +156,36 @@ class Lab:
             blocking.run(write_dataset(store, fixture))
         return fixture
 
-    def dataset(self, name: str, *, namespace: str | None = None, **spec: Any) -> None:
+    def dataset(self, name: str, /, *, namespace: str | None = None, **spec: Any) -> None:
         """Apply a DtoolDataset in the lab's bucket, unless the spec says otherwise."""
         ref = {"name": self.bucket, "namespace": ADMIN_NAMESPACE}
         self.apply(_object(DATASET_KIND, namespace or self.alice, name, {"bucketRef": ref, **spec}))
+
+    def ref(self, name: str, *, namespace: str = ADMIN_NAMESPACE) -> Body:
+        """Refer to a bucket object."""
+        return {"name": name, "namespace": namespace}
+
+    def put(self, bucket: str, key: str, body: bytes) -> None:
+        """Write one object behind the operator's back; what headers it had it keeps."""
+        client = self.object_store.client()
+        known = self.keys(bucket, key)
+        metadata = client.head_object(Bucket=bucket, Key=key)["Metadata"] if key in known else {}
+        client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=metadata)
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """Read one object."""
+        body: bytes = self.object_store.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body
+
+    def upstream(self, bucket: str, home: Path, *, prefix: str = "") -> Dtool:
+        """Upstream's own dtool, with the S3 administrator's keys for one bucket."""
+        from tests.support.upstream import Dtool, bucket_environment, ensure_upstream
+
+        keys = self.object_store.identity("admin")
+        environment = bucket_environment(
+            bucket, self.object_store.endpoint, keys.access_key, keys.secret_key, home, prefix
+        )
+        return Dtool(ensure_upstream() / "bin", environment)
 
     def uri(self, uuid: str) -> str:
         """URI of a dataset of the instruments."""
@@ -161,6 +194,30 @@ class Lab:
     def apply(self, body: Body) -> None:
         """`kubectl apply` an object."""
         self.control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(body))
+
+    def patch(self, kind: str, name: str, body: Body, namespace: str | None = None) -> None:
+        """`kubectl patch` an object."""
+        place = ("--namespace", namespace or self.alice)
+        self.control_plane.kubectl("patch", kind, name, *place, "--type=merge", f"--patch={json.dumps(body)}")
+
+    def edit(self, name: str, /, *, namespace: str | None = None, **spec: Any) -> None:
+        """Change fields of a dataset's spec; None takes a field away."""
+        self.patch("dtooldataset", name, {"spec": spec}, namespace)
+
+    def request(self, kind: str, name: str, *, what: str = "reconcile", namespace: str | None = None) -> str:
+        """Ask for a look, or for a verification (`what`: verify), with a new value; return it."""
+        value = secrets.token_hex(4)
+        annotation = f"dtool.dev/{what}RequestedAt={value}"
+        place = ("--namespace", namespace or self.alice)
+        self.control_plane.kubectl("annotate", kind, name, *place, "--overwrite", annotation)
+        return value
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, *, wait: bool = True) -> None:
+        """`kubectl delete` an object; `wait` until it is gone."""
+        place = () if kind == "namespace" else ("--namespace", namespace or self.alice)
+        self.control_plane.kubectl(
+            "delete", kind, name, *place, f"--wait={json.dumps(wait)}", "--timeout=40s"
+        )
 
     # ---- what is there -------------------------------------------------------------------------------
 
@@ -185,6 +242,36 @@ class Lab:
 
         return eventually(check, within=within)
 
+    def wait_condition(
+        self,
+        kind: str,
+        name: str,
+        type_: str,
+        told: tuple[str, str],
+        *,
+        namespace: str | None = None,
+        within: float = 40,
+    ) -> Body:
+        """Wait until a condition has a status and a reason; return the whole status of the object."""
+
+        def check() -> Body:
+            status: Body = self.get(kind, name, namespace).get("status", {})
+            found = find_condition(status, type_)
+            assert (found.get("status"), found.get("reason")) == told, status
+            return status
+
+        return eventually(check, within=within)
+
+    def wait_handled(self, kind: str, name: str, value: str, *, namespace: str | None = None) -> Body:
+        """Wait until a look that was asked for has ended; return the status."""
+
+        def check() -> Body:
+            status: Body = self.get(kind, name, namespace).get("status", {})
+            assert status.get("lastHandledReconcileAt") == value, status
+            return status
+
+        return eventually(check, within=40)
+
     def wait_reason(
         self, kind: str, name: str, reason: str, *, namespace: str | None = None, within: float = 40
     ) -> Body:
@@ -208,6 +295,12 @@ class Lab:
         arguments = ("get", "events", "--namespace", namespace or self.alice, "--output=json")
         items = json.loads(self.control_plane.kubectl(*arguments))["items"]
         return {event["reason"] for event in items if event["involvedObject"]["name"] == name}
+
+    def datasets(self, namespace: str | None = None) -> dict[str, Body]:
+        """Return the DtoolDatasets of a namespace by name."""
+        arguments = ("get", "dtooldatasets", "--namespace", namespace or self.alice, "--output=json")
+        items = json.loads(self.control_plane.kubectl(*arguments))["items"]
+        return {item["metadata"]["name"]: item for item in items}
 
     def keys(self, bucket: str, prefix: str = "") -> dict[str, Body]:
         """Return the keys of a bucket as S3 lists them."""
