@@ -11,6 +11,8 @@ from dtool_operator.api.conditions import Condition, ConditionType
 from dtool_operator.planning import plan as actions
 from dtool_operator.planning.plan import Backoff, Plan
 from dtool_operator.planning.task import Task, TaskKind
+from dtool_s3.metadata import MetadataChange
+from dtool_s3.transfer.verify import VerifyMethod
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,31 @@ def _tell_action(action: object) -> str:
         case actions.ReportLeftBehind(message):
             return f"left behind: {message}"
         case _:
-            return {"CancelTransfer": "cancel", "ForgetTransfer": "forget"}[type(action).__name__]
+            return _tell_short_action(action)
+
+
+def _tell_short_action(action: object) -> str:
+    match action:
+        case actions.CreateProto(_, name, creator, _):
+            return f"create {name} by {creator}"
+        case actions.SyncMetadata(_, change, is_frozen):
+            return f"sync {_tell_change(change)}" + (", frozen" if is_frozen else "")
+        case _:
+            return _SIMPLE[type(action).__name__]
+
+
+_SIMPLE = {"CancelTransfer": "cancel", "ForgetTransfer": "forget", "RemoveImported": "remove the object"}
+
+
+def _tell_change(change: MetadataChange) -> str:
+    words = {
+        "readme": () if change.readme is None else ("",),
+        "+": change.put_tags,
+        "-": change.delete_tags,
+        "+@": tuple(change.put_annotations),
+        "-@": change.delete_annotations,
+    }
+    return " ".join(f"{sign}{name}" for sign, names in words.items() for name in names)
 
 
 def _tell_bucket_action(
@@ -86,11 +112,16 @@ def _tell_bucket_action(
 
 def _tell_task(task: Task) -> str:
     target = f"{task.target.bucket}/{task.target.prefix}"
-    if task.kind is not TaskKind.COPY:
-        return f"{task.kind} {target}"
-    assert task.source is not None
-    how = "server-side" if task.server_side else "streamed"
-    return f"{how} copy {task.source.bucket}/{task.source.prefix} to {target}"
+    new = "" if task.new is None else f" as {task.new.name}"
+    if task.source is not None:
+        how = "server-side" if task.server_side else "streamed"
+        return f"{how} {task.kind} {task.source.bucket}/{task.source.prefix} to {target}{new}"
+    if task.source_url is not None:
+        return f"{task.kind} {task.source_url} to {target}{new}"
+    how = " by reading" if task.method is VerifyMethod.CONTENT else ""
+    asked = "" if task.request is None else f" as asked {task.request}"
+    whole = " wholly" if task.kind is TaskKind.REMOVE and not task.only_proto else ""
+    return f"{task.kind} {target}{how}{asked}{whole}"
 
 
 def not_ready(reason: str, second: str = "Reconciling") -> tuple[str, ...]:

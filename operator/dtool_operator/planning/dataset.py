@@ -17,7 +17,7 @@ from dtool_operator.planning.deletion import plan_deletion
 from dtool_operator.planning.frozen import watch_frozen
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.imported import is_imported
-from dtool_operator.planning.metadata import MetadataPlan, build_unsynced, find_wanted, plan_metadata
+from dtool_operator.planning.metadata import find_wanted, plan_metadata
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.plan import (
@@ -29,7 +29,6 @@ from dtool_operator.planning.plan import (
     MarkObject,
     Plan,
     RemoveImported,
-    SyncMetadata,
     spread_interval,
     time_left,
 )
@@ -56,8 +55,6 @@ QUEUE_PATIENCE = timedelta(seconds=10)
 
 #: Whoever waits for a place and is not called looks again so often.
 QUEUE_LOOK = timedelta(minutes=1)
-
-__all__ = ["DatasetPlan", "plan_dataset", "plan_failure"]
 
 #: Outcomes that only a worker reports, and that stay until the object is edited or a look is requested.
 _FINAL_REASONS = frozenset({Reason.CONTENT_DIFFERS, Reason.UNSAFE_PATH, Reason.INVALID_MANIFEST})
@@ -87,21 +84,6 @@ def plan_dataset(seen: ObservedDataset) -> DatasetPlan:
     if origin is not None:
         return _bring(seen, target, origin, storage)
     return _look_after(seen, target, storage)
-
-
-def plan_failure(seen: ObservedDataset, refusal: Refusal, action: DatasetAction) -> DatasetPlan:
-    """Say what went wrong when a plan was carried out; nothing more is done before the next look."""
-    if isinstance(action, SyncMetadata):
-        metadata = MetadataPlan(build_unsynced(refusal), seen.dataset.status.managed)
-        verdict = Kept() if was_frozen(seen.dataset) else _proto_verdict(seen)
-        return conclude(seen, verdict, target=None, look_again=Backoff(), metadata=metadata)
-    return conclude(seen, Refused(refusal), target=None, look_again=Backoff())
-
-
-def _proto_verdict(seen: ObservedDataset) -> Verdict:
-    assert isinstance(seen.storage, StorageView)
-    assert seen.storage.admin is not None, "README, tags and annotations are those of what is there"
-    return Proto(seen.storage.admin)
 
 
 # ---- a source is brought to its target ------------------------------------------------------------------

@@ -51,8 +51,10 @@ def watch_frozen(seen: ObservedDataset, target: Target, storage: StorageView | R
         return conclude(seen, Damaged(damage), target=target, actions=actions, look_again=resync(seen))
     # a damaged dataset is left as it is found
     metadata = plan_metadata(seen, target, storage) if find_damage(seen.dataset) is None else None
-    if is_running(seen.transfer) or not find_due(seen):
-        return _verify(seen, target, build_verification(seen, target, storage), metadata)
+    task = build_verification(seen, target, storage)
+    # what was begun is reported, though it may not be due any more
+    if not find_due(seen) or find_standing(seen, task) is not Standing.ABSENT:
+        return _verify(seen, target, task, metadata)
     return _keep(seen, target, actions=[mark_finished(seen, target), *_stop(seen)], metadata=metadata)
 
 

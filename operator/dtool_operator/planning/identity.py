@@ -56,3 +56,11 @@ def list_candidates(dataset: DtoolDataset) -> tuple[str, ...]:
 def dataset_uuid(dataset: DtoolDataset) -> str | None:
     """Return the uuid an object stands for as far as the cluster tells; None while its source decides."""
     return next(iter(list_candidates(dataset)), None)
+
+
+def find_original(dataset: DtoolDataset) -> tuple[str, str] | None:
+    """Return namespace and name of the object whose dataset's uuid this one will have, or None."""
+    source = dataset.spec.source
+    if source is None or source.dataset is None or dataset.spec.identity is Identity.NEW:
+        return None
+    return source.dataset.namespace or dataset.namespace, source.dataset.name

@@ -3,6 +3,8 @@
 spec -> suspended -> namespace -> uuid -> bucket, consent, prefix -> rival objects -> bucket usable -> source
 """
 
+from dataclasses import replace
+
 from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.identity import dataset_uuid
@@ -39,13 +41,13 @@ def resolve(seen: ObservedDataset) -> Places | Refusal:
     if dataset.spec.source is None or was_frozen(dataset):
         return target, None
     origin = resolve_source(seen, target)
-    if isinstance(origin, Refusal):
-        return origin
-    return _identify(target, origin), origin
+    return origin if isinstance(origin, Refusal) else _identify(seen, target, origin)
 
 
-def _identify(target: Target, origin: Origin) -> Target:
+def _identify(seen: ObservedDataset, target: Target, origin: Origin) -> Places | Refusal:
     """Take the uuid of another object's dataset, where the spec did not decide it."""
     if target.uuid or not isinstance(origin, SourcePlace):
-        return target
-    return Target(target.bucket, target.prefix, origin.uuid)
+        return target, origin
+    target = replace(target, uuid=origin.uuid)
+    # only now it is known who else describes it
+    return find_older_claim(seen.dataset, target, seen.siblings, seen.cluster) or (target, origin)

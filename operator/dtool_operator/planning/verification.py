@@ -4,18 +4,21 @@ from datetime import timedelta
 from typing import Final
 
 from dtool_operator.api.choice import VerifyMethod
-from dtool_operator.api.conditions import ConditionStatus, ConditionType, find_condition
 from dtool_operator.api.dataset import CONTENT_INTERVAL_MINIMUM, DtoolDataset
+from dtool_operator.api.dataset_status import Verification
+from dtool_operator.api.reasons import Reason
 from dtool_operator.names import ANNOTATION_VERIFY_REQUESTED
-from dtool_operator.planning.history import find_damage
+from dtool_operator.planning.history import find_damage, is_look_requested
 from dtool_operator.planning.observed import ObservedDataset
-from dtool_operator.planning.plan import hash_fraction, time_left
+from dtool_operator.planning.plan import hash_fraction, spread_interval, time_left
 from dtool_s3.transfer.verify import VerifyMethod as LibraryMethod
 
 #: Datasets that were verified at one moment are verified again over this share of the interval.
 _SPREAD: Final = 0.2
 #: A verification that is later than this share of the interval is overdue.
 _GRACE: Final = 0.5
+#: Damage that verifications find: only another one says that it is gone. Other damage every look sees.
+_FOUND_BY_VERIFYING: Final = frozenset({Reason.ITEM_MISSING, Reason.CONTENT_DIFFERS})
 
 
 def find_request(dataset: DtoolDataset) -> str | None:
@@ -26,8 +29,7 @@ def find_request(dataset: DtoolDataset) -> str | None:
 
 def choose_method(dataset: DtoolDataset) -> LibraryMethod:
     """Return the spec's method; damage that only reading found is looked for by reading until it is gone."""
-    found_by_reading = _is_damage_of(dataset, VerifyMethod.CONTENT)
-    return LibraryMethod(VerifyMethod.CONTENT if found_by_reading else dataset.spec.verify.method)
+    return LibraryMethod(VerifyMethod.CONTENT if _is_only_read(dataset) else dataset.spec.verify.method)
 
 
 def find_due(seen: ObservedDataset) -> timedelta:
@@ -35,12 +37,24 @@ def find_due(seen: ObservedDataset) -> timedelta:
     dataset, verified = seen.dataset, seen.dataset.status.verified
     if find_request(dataset) is not None or verified is None:
         return timedelta(0)
-    if _is_damage_of(dataset, VerifyMethod.CONTENT):
-        return time_left(verified.time, CONTENT_INTERVAL_MINIMUM, seen.now)
-    if find_damage(dataset) is not None:
+    damage = find_damage(dataset)
+    if damage is None:
+        pause = dataset.spec.verify.interval * (1 + _SPREAD * hash_fraction(dataset.uid))
+    elif damage.reason in _FOUND_BY_VERIFYING:
+        pause = _pause_after_damage(seen, verified)
+    else:
+        return timedelta(0)  # it looks whole again
+    return time_left(verified.time, pause, seen.now)
+
+
+def _pause_after_damage(seen: ObservedDataset, verified: Verification) -> timedelta:
+    """Return how long damage is left alone before it is looked for again; a request counts at once."""
+    method = choose_method(seen.dataset)
+    if method is LibraryMethod.CONTENT and verified.method is VerifyMethod.CONTENT:
+        return CONTENT_INTERVAL_MINIMUM
+    if is_look_requested(seen.dataset):
         return timedelta(0)
-    interval = dataset.spec.verify.interval * (1 + _SPREAD * hash_fraction(dataset.uid))
-    return time_left(verified.time, interval, seen.now)
+    return spread_interval(seen.policy.resync, key=seen.dataset.uid)
 
 
 def is_overdue(seen: ObservedDataset) -> bool:
@@ -51,10 +65,9 @@ def is_overdue(seen: ObservedDataset) -> bool:
     return seen.now - verified.time > seen.dataset.spec.verify.interval * (1 + _SPREAD + _GRACE)
 
 
-def _is_damage_of(dataset: DtoolDataset, method: VerifyMethod) -> bool:
-    """Tell whether the damage that is reported was found by a verification of this kind."""
-    condition = find_condition(dataset.status.conditions, ConditionType.VERIFIED)
-    if condition is None or condition.status is not ConditionStatus.FALSE:
-        return False
+def _is_only_read(dataset: DtoolDataset) -> bool:
+    """Tell whether the damage that is reported was found by reading: a listing may not see it."""
     verified = dataset.status.verified
-    return verified is not None and verified.method is method and verified.mismatch_count > 0
+    if verified is None or find_damage(dataset) is None:
+        return False
+    return verified.method is VerifyMethod.CONTENT and verified.mismatch_count > 0

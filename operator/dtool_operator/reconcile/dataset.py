@@ -16,7 +16,9 @@ from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.reasons import Reason
 from dtool_operator.errors import OperatorError
 from dtool_operator.names import DATASET_PLURAL
-from dtool_operator.planning.dataset import DatasetPlan, plan_dataset, plan_failure
+from dtool_operator.planning.conclusion import DatasetPlan
+from dtool_operator.planning.dataset import plan_dataset
+from dtool_operator.planning.failure import plan_failure
 from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import (
     CatalogView,

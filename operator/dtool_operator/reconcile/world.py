@@ -22,7 +22,7 @@ from dtool_operator.names import (
     LABEL_UUID,
 )
 from dtool_operator.planning.history import find_damage, was_frozen
-from dtool_operator.planning.identity import dataset_uuid
+from dtool_operator.planning.identity import dataset_uuid, find_original
 from dtool_operator.planning.observed import ClusterView, NamespaceView, Usage, is_ready
 from dtool_operator.planning.placement import claim_rank
 from dtool_operator.reconcile.dataset_index import Dataset, DatasetIndex
@@ -85,12 +85,15 @@ class World:
         """Return the other valid objects of its namespace that describe the same dataset."""
         if not isinstance(dataset, DtoolDataset):
             return ()
-        source = self.source_of(dataset)
+        source, original = self.source_of(dataset), find_original(dataset)
         uuid = dataset_uuid(dataset) or (None if source is None else source.status.uuid)
-        if uuid is None:
-            return ()
-        claimants = self._datasets.claimants(dataset.namespace, uuid)
-        return tuple(one for one in claimants if one.uid != dataset.uid)
+        claimants = [] if uuid is None else [*self._datasets.claimants(dataset.namespace, uuid)]
+        if original is not None:
+            # copies of one source are rivals before their uuid is known
+            copies = self._datasets.followers(*original)
+            claimants += [one for one in copies if one.namespace == dataset.namespace]
+        found = {one.uid: one for one in claimants if one.uid != dataset.uid}
+        return tuple(found.values())
 
     def find_usage(self, dataset: DtoolDataset, bucket: DtoolBucket) -> Usage:
         """Add up what the namespace keeps in a bucket beside this dataset (rule 8).

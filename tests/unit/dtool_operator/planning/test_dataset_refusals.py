@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from dtool_operator.api.reasons import Reason
-from dtool_operator.planning.dataset import plan_dataset, plan_failure
+from dtool_operator.planning.dataset import plan_dataset
 from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import ObservedDataset, Slots
-from dtool_operator.planning.plan import Backoff, CancelTransfer
+from dtool_operator.planning.plan import Backoff
 from tests.support import observed as see
 from tests.support.observed import HERE, OTHER, adopted, bucket, dataset, instruments, seen, stored
 from tests.support.told import Told, not_ready, ready_message, stalled, tell
@@ -295,12 +295,6 @@ def test_without_a_free_slot_a_dataset_is_queued() -> None:
     plan = plan_dataset(seen(slots=Slots(running=4)))
 
     assert tell(plan) == Told(state="Pending", says=not_ready("Queued"), look="pause")
-
-
-def test_what_failed_while_a_plan_was_carried_out_is_said_and_tried_again_later() -> None:
-    plan = plan_failure(seen(), see.refuse(Reason.SECRET_NOT_FOUND), CancelTransfer())
-
-    assert tell(plan) == Told(state="Pending", says=not_ready("SecretNotFound"))
 
 
 def test_a_read_only_bucket_without_an_owner_marker_lets_its_dataset_be_adopted_without_a_write() -> None:
