@@ -5,11 +5,15 @@ A fixed number of workers take arguments from one iterator: what waits costs not
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
 from operator import length_hint
 from typing import Any, TypeVar
 
 #: How many small requests (HEAD, GET of a document, DELETE) are worth having in flight.
 SMALL_REQUESTS = 16
+#: How long a cancelled write that a thread has begun is waited for: else it would land after the caller has
+#: said what is left, and be a surprise to whoever looked meanwhile.
+SETTLE_SECONDS = 3.0
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -68,4 +72,26 @@ async def see_through(coroutine: Coroutine[Any, Any, _Out], *, grace_seconds: fl
         await asyncio.wait({task}, timeout=grace_seconds)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+async def settle(
+    begun: "Future[_Out]",
+    *,
+    within_seconds: float = SETTLE_SECONDS,
+    on_cancel: Callable[[], object] = lambda: None,
+) -> _Out:
+    """Await what was given to a thread and has an effect that cannot be taken back.
+
+    On cancellation it does not begin any more, or, if it has begun, is told by `on_cancel` and gets
+    `within_seconds` to end before CancelledError goes on; its result or failure is dropped then.
+    """
+    try:
+        return await asyncio.wrap_future(begun)
+    except asyncio.CancelledError:
+        on_cancel()
+        if not begun.cancel():
+            ending = asyncio.wrap_future(begun)
+            ending.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            await asyncio.wait({ending}, timeout=within_seconds)
         raise

@@ -10,11 +10,12 @@ import os
 import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from dtool_s3.concurrency import settle
 from dtool_s3.errors import AccessDenied, CredentialsRejected, StorageError
 from dtool_s3.settings import Credentials, CredentialsSource, Endpoint
 from dtool_s3.store.boto.retry import Retry
@@ -27,6 +28,9 @@ PATIENT_TIMEOUT_SECONDS = 900
 
 #: What `on_answer` is told of a request that did what it should.
 ANSWERED = "ok"
+
+#: Writes of one request; who writes in parts needs the answers and waits for them by `see_through`.
+_WRITES = frozenset({"put", "copy", "delete", "delete_many", "make_public", "make_private"})
 
 # its regions are one service: one copies from another
 _AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
@@ -105,12 +109,14 @@ class Connection:
         """Send a request once: run `call(client)` in a thread. Raises StorageError, SettingsError.
 
         On CredentialsRejected and AccessDenied the credentials are read again, and where they changed the
-        call is repeated once with them. `patient` waits long for the answer.
+        call is repeated once with them. `patient` waits long for the answer. A write that is cancelled is
+        waited for a little, see `settle`.
         """
         self.tell(operation, key)
         timeout = PATIENT_TIMEOUT_SECONDS if patient else self.read_timeout_seconds
         try:
-            answer: _T = await self._in_thread(self._send, f"{operation} of {self.place(key)}", call, timeout)
+            begun = self._begin(self._send, f"{operation} of {self.place(key)}", call, timeout)
+            answer: _T = await (settle(begun) if operation in _WRITES else asyncio.wrap_future(begun))
         except StorageError as error:
             self.tell_answer(operation, key, error.reason)
             raise
@@ -157,8 +163,11 @@ class Connection:
         return await self._in_thread(self._translated, f"stream of {self.place(key)}", read)
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
+        return await asyncio.wrap_future(self._begin(function, *arguments))
+
+    def _begin(self, function: Callable[..., _T], *arguments: object) -> "Future[_T]":
         self._check_process()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        return self._threads.submit(function, *arguments)
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:  # after a fork: the threads are gone, the sockets are the parent's

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from dtool_s3.concurrency import settle
 from dtool_s3.digest import md5_hexdigest
 from dtool_s3.errors import NotFound, RequestRefused, StorageError
 from dtool_s3.settings import EncryptionMode
@@ -37,6 +38,8 @@ MAX_PUT_BYTES = 4 * 1024**2
 MAX_RANGE_BYTES = 2 * 1024**2
 #: The server may be silent for long over larger copies.
 MAX_COPY_BYTES = 256 * 1024**2
+
+_WRITES = frozenset({"put", "copy"})
 
 #: What `on_answer` is told of an attempt after which botocore asks again.
 UNANSWERED = "Unanswered"
@@ -143,11 +146,7 @@ class ObjectLoop:
         def copy_in_turn() -> list[ObjectInfo | None]:
             return [None if is_over.is_set() else self._copy_one(bucket, source_bucket, *c) for c in copies]
 
-        try:
-            infos = await self._in_thread(copy_in_turn)
-        except asyncio.CancelledError:
-            is_over.set()  # what was not begun is not begun any more
-            raise
+        infos = await settle(self._threads.submit(copy_in_turn), on_cancel=is_over.set)
         for (_, key), info in zip(copies, infos, strict=True):
             for operation in ("copy",) if info is None else ("copy", "head"):
                 self._connection.tell(operation, key)
@@ -175,7 +174,8 @@ class ObjectLoop:
             return None
         self._connection.tell(operation, key)
         try:
-            answer = await self._in_thread(self._attempt, bucket, act)
+            begun = self._threads.submit(self._attempt, bucket, act)
+            answer = await (settle(begun) if operation in _WRITES else asyncio.wrap_future(begun))
         except (NotFound, RequestRefused) as error:
             self._connection.tell_answer(operation, key, error.reason)
             raise
@@ -202,7 +202,7 @@ class ObjectLoop:
         return _Process.claim() and self._trust.is_given() and is_plain_environment(os.environ)
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        return await asyncio.wrap_future(self._threads.submit(function, *arguments))
 
     def _open(self, target: Target) -> "ObjectBucket":
         from dtool_s3.store.object_loop.bucket import ObjectBucket  # noqa: PLC0415 - at the first request

@@ -1,11 +1,13 @@
 """A few coroutines at a time: results in order, one failure, nobody left behind."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dtool_s3.concurrency import map_bounded, run_together, run_workers, see_through
+from dtool_s3.concurrency import map_bounded, run_together, run_workers, see_through, settle
 
 
 async def test_results_come_in_the_order_of_the_arguments() -> None:
@@ -163,3 +165,70 @@ async def test_an_undisturbed_request_gives_its_answer_or_its_failure() -> None:
     assert await see_through(answer(), grace_seconds=0) == 1
     with pytest.raises(ValueError, match="no"):
         await see_through(fail(), grace_seconds=0)
+
+
+async def test_a_write_that_a_thread_has_begun_ends_before_the_cancellation_goes_on() -> None:
+    began, gate, told = threading.Event(), threading.Event(), list[str]()
+
+    def write() -> None:
+        began.set()
+        gate.wait(10)
+        told.append("written")
+
+    async def caller(threads: ThreadPoolExecutor) -> None:
+        try:
+            await settle(threads.submit(write), on_cancel=gate.set)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+
+    with ThreadPoolExecutor(1) as threads:
+        running = asyncio.create_task(caller(threads))
+        await asyncio.to_thread(began.wait)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    assert told == ["written", "cancelled"]
+
+
+async def test_a_write_that_no_thread_has_begun_is_not_begun_any_more() -> None:
+    gate, written = threading.Event(), threading.Event()
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(gate.wait)
+        running = asyncio.create_task(settle(threads.submit(written.set), within_seconds=60))
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        gate.set()
+
+    assert not written.is_set()
+
+
+async def test_a_write_that_hangs_is_waited_for_no_longer_than_allowed() -> None:
+    began, gate = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        began.set()
+        gate.wait()
+        raise ValueError("late")  # nobody is told, and nobody complains
+
+    with ThreadPoolExecutor(1) as threads:
+        running = asyncio.create_task(settle(threads.submit(hang), within_seconds=0.01))
+        await asyncio.to_thread(began.wait)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        gate.set()
+
+
+async def test_an_undisturbed_write_gives_its_answer_or_its_failure() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with ThreadPoolExecutor(1) as threads:
+        assert await settle(threads.submit(lambda: 1)) == 1
+        with pytest.raises(ValueError, match="no"):
+            await settle(threads.submit(fail))
