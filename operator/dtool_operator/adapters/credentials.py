@@ -83,7 +83,8 @@ async def _read_keys(cluster: Cluster, bucket: DtoolBucket) -> BucketCredentials
 def _require(secret: SecretData, key: str, namespace: str, name: str) -> str:
     value = _read(secret, key, namespace, name)
     if not value:
-        raise OperatorError(Reason.SECRET_INVALID, f"Secret {namespace}/{name} has no value for {key}.")
+        message = f"Secret {namespace}/{name} has no value for {key}: add it."
+        raise OperatorError(Reason.SECRET_INVALID, message)
     return value
 
 

@@ -39,7 +39,7 @@ def translate_secret(refused: Refused, namespace: str, name: str, subject: str) 
     """Translate a refused read of a Secret; `subject` is the operator, as `namespace:serviceaccount`."""
     match refused.status:
         case 404:
-            message = f"the Secret {name} does not exist in namespace {namespace}"
+            message = f"the Secret {name} does not exist in namespace {namespace}; it is waited for"
             return OperatorError(Reason.SECRET_NOT_FOUND, message)
         case 403:
             return OperatorError(Reason.SECRET_FORBIDDEN, build_forbidden_message(namespace, name, subject))
@@ -51,7 +51,7 @@ def translate_config_map(refused: Refused, namespace: str, name: str, subject: s
     """Translate a refused read of a bucket's CA bundle."""
     match refused.status:
         case 404:
-            message = f"the ConfigMap {name} does not exist in namespace {namespace}"
+            message = f"the ConfigMap {name} does not exist in namespace {namespace}; it is waited for"
             return OperatorError(Reason.CA_BUNDLE_INVALID, message)
         case 403:
             message = build_forbidden_message(namespace, name, subject, kind="ConfigMap")

@@ -44,7 +44,10 @@ class Reason(StrEnum):
     )
     NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed", "The DtoolBucket does not admit the dataset's namespace."
     READ_ONLY_BUCKET = "ReadOnlyBucket", "The DtoolBucket is ReadOnly; nothing is written there."
-    QUOTA_EXCEEDED = "QuotaExceeded", "The copy would exceed the bucket's limit per namespace."
+    QUOTA_EXCEEDED = (
+        "QuotaExceeded",
+        "One more dataset would exceed the bucket's limit per namespace, or the endpoint has no room left.",
+    )
     PREFIX_OWNED_BY_OTHER = (
         "PrefixOwnedByOther",
         "The prefix carries the owner marker of another namespace or cluster; nothing there is touched.",
@@ -53,7 +56,7 @@ class Reason(StrEnum):
         "PrefixOverlaps",
         "The prefix equals or nests with one of another bucket object or namespace.",
     )
-    UUID_TAKEN = "UUIDTaken", "The bucket's registration key for this uuid names another prefix."
+    UUID_TAKEN = "UUIDTaken", "The registration key of this uuid names another prefix of the bucket."
     ALREADY_IN_BUCKET = "AlreadyInBucket", "The dataset already is in this bucket under another prefix."
     CLAIMED_BY_ANOTHER = (
         "ClaimedByAnother",
@@ -79,7 +82,7 @@ class Reason(StrEnum):
 
     # The data
     CONTENT_DIFFERS = "ContentDiffers", "What lies at the target differs from what should be there."
-    ITEM_MISSING = "ItemMissing", "Items named by the manifest are not there."
+    ITEM_MISSING = "ItemMissing", "Items are missing, or are not as the manifest says."
     ITEM_ARCHIVED = "ItemArchived", "Items are in an archive storage class and cannot be read."
     INVALID_MANIFEST = (
         "InvalidManifest",
@@ -99,14 +102,17 @@ class Reason(StrEnum):
     WRITTEN_WHILE_FREEZING = "WrittenWhileFreezing", "Somebody wrote to the dataset while it was frozen."
 
     # Access and the store
-    ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed", "The endpoint is not on the operator's allow-list."
+    ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed", "The endpoint or host is not on the operator's allow-list."
     ACCESS_DENIED = "AccessDenied", "S3 refused the request for these credentials."
     CREDENTIALS_REJECTED = "CredentialsRejected", "S3 does not accept the access key, secret or token."
     SECRET_NOT_FOUND = "SecretNotFound", "The Secret that spec.credentials names does not exist."
-    SECRET_INVALID = "SecretInvalid", "The Secret lacks AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY."
+    SECRET_INVALID = (
+        "SecretInvalid",
+        "The Secret lacks AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY, or a value has spaces in it.",
+    )
     SECRET_FORBIDDEN = (
         "SecretForbidden",
-        "The operator may not read Secrets in this namespace; bind the reader role.",
+        "The operator may not read the Secret or ConfigMap in this namespace; bind the reader role.",
     )
     CA_BUNDLE_INVALID = (
         "CABundleInvalid",

@@ -12,14 +12,28 @@ _ADVICE = {
     Reason.BUCKET_UNREACHABLE: "No good answer from the endpoint; it is tried again. Is spec.endpoint right?",
     Reason.CLOCK_SKEWED: "The clocks of operator and endpoint differ too much to sign requests: set them.",
     Reason.THROTTLED: "The endpoint asks to slow down; it is tried again.",
-    Reason.QUOTA_EXCEEDED: "The endpoint has no room left: free some, or have its limit raised.",
+    Reason.QUOTA_EXCEEDED: (
+        "There is no room left: delete data, or have the limit raised: limits.perNamespace of the "
+        "DtoolBucket, or the endpoint's own."
+    ),
     Reason.ITEM_ARCHIVED: "Restore the items from archive first.",
     Reason.SOURCE_DAMAGED: "Mend the source: the copy is tried again.",
-    Reason.ITEM_MISSING: "Bring back what is missing: it is tried again.",
-    Reason.INVALID_MANIFEST: (
-        "The manifest cannot be used: mend it, then ask for a look with dtool.dev/reconcileRequestedAt."
+    Reason.ITEM_MISSING: "Bring back the items as the manifest says: it is tried again.",
+    Reason.CONTENT_DIFFERS: (
+        "What lies there is left alone: remove what does not belong to the dataset, then ask for a look with "
+        "dtool.dev/reconcileRequestedAt."
     ),
-    Reason.UNSAFE_PATH: "The manifest names paths that no dataset may have: it is not copied.",
+    Reason.INVALID_MANIFEST: (
+        "The manifest cannot be used: mend it and ask for a look with dtool.dev/reconcileRequestedAt, or "
+        "correct manifestSHA256 in a new object."
+    ),
+    Reason.INVALID_ADMIN_METADATA: "The dataset's object dtool cannot be used: restore it.",
+    Reason.UNSAFE_PATH: (
+        "The manifest names paths that no dataset may have: make a dataset with other names at the source."
+    ),
+    Reason.WRITTEN_WHILE_FREEZING: (
+        "Somebody writes to the dataset: it is frozen once nobody has for the quiet period."
+    ),
 }
 
 

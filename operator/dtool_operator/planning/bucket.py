@@ -61,7 +61,9 @@ _UNREACHABLE = frozenset(
 #: What violations are called in the condition's message; the first that there are gives its reason.
 _VIOLATIONS = {
     Reason.OUTSIDE_ANY_PREFIX: "Datasets outside every admitted and acknowledged prefix",
-    Reason.REGISTRATION_MISSING: "Datasets without a registration key, which readers do not find",
+    Reason.REGISTRATION_MISSING: (
+        "Datasets without a registration key, which readers do not find (dtool-s3 register writes one)"
+    ),
 }
 
 

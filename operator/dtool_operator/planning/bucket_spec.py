@@ -33,7 +33,7 @@ def _check_reserved(bucket: DtoolBucket, policy: Policy) -> Refusal | None:
     return Refusal(
         Reason.RESERVED_FOR_ADMINISTRATORS,
         f"{field} is for DtoolBuckets in an administrator's namespace "
-        f"({', '.join(sorted(policy.admin_namespaces))}).",
+        f"({', '.join(sorted(policy.admin_namespaces))}): change it here, or have one made there.",
     )
 
 
@@ -71,7 +71,7 @@ def _contradiction(one: str, outer: str, other: str, inner: str) -> Refusal:
     return Refusal(
         Reason.INVALID_SPEC,
         f"spec.prefixOverrides: {outer!r} of namespace {one!r} and {inner!r} of namespace {other!r} "
-        "are equal or nest.",
+        "are equal or nest: change one of them.",
     )
 
 
@@ -103,5 +103,6 @@ def _check_overlap(bucket: DtoolBucket, cluster: ClusterView, policy: Policy) ->
         return None
     return Refusal(
         Reason.PREFIX_OVERLAPS,
-        f"Its prefixes could nest or coincide with those of DtoolBucket {winner} for the same bucket.",
+        f"Its prefixes could nest or coincide with those of DtoolBucket {winner} for the same bucket, which "
+        "counts: use that one, or create this one anew with a prefixTemplate apart from it.",
     )

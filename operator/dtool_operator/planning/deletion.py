@@ -206,7 +206,7 @@ def _say(
     actions: Sequence[DatasetAction] = (),
     look_again: timedelta | Backoff,
 ) -> DatasetPlan:
-    end = f"The data are left behind if they cannot be removed within {_timeout(seen)}."
+    end = f"What cannot be removed within {_timeout(seen)} of the deletion is left behind."
     verdict = Refused(Refusal(refusal.reason, f"{refusal.message} {end}"))
     status = build_dataset_status(seen.dataset, None, verdict, seen.now)
     return Plan(tuple(actions), status, look_again)

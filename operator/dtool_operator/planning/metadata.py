@@ -65,7 +65,9 @@ def plan_metadata(seen: ObservedDataset, target: Target, storage: StorageView | 
     if target.bucket.spec.access_mode is AccessMode.READ_ONLY:
         name = f"{target.bucket.namespace}/{target.bucket.name}"
         refusal = Refusal(
-            Reason.READ_ONLY_BUCKET, f"DtoolBucket {name} is ReadOnly: README, tags and annotations stay."
+            Reason.READ_ONLY_BUCKET,
+            f"DtoolBucket {name} is ReadOnly: README, tags and annotations stay as they are there. Remove "
+            "them from the spec.",
         )
         return MetadataPlan(build_unsynced(refusal), managed)
     ours = _extend(managed, change)

@@ -161,7 +161,10 @@ def _kept(dataset: DtoolDataset, verdict: Kept) -> dict[str, object]:
 def _overdue(dataset: DtoolDataset) -> Condition:
     verified = dataset.status.verified
     since = "" if verified is None else f" since {verified.time:%Y-%m-%d %H:%M} UTC"
-    message = f"No verification has ended{since}, which is longer than spec.verify.interval allows."
+    message = (
+        f"No verification has ended{since}, which is longer than spec.verify.interval allows; the conditions "
+        "of the bucket and the operator's log say what keeps it."
+    )
     return _condition(ConditionType.VERIFIED, ConditionStatus.UNKNOWN, Reason.VERIFICATION_OVERDUE, message)
 
 
@@ -228,7 +231,8 @@ def _done(record: TransferRecord) -> dict[str, object]:
             ConditionType.VERIFIED,
             ConditionStatus.UNKNOWN,
             Reason.CONTENT_NOT_READ,
-            f"Sizes are right; the bytes of {unread} of {facts.items} items were not read.",
+            f"Sizes are right; the bytes of {unread} of {facts.items} items were not read. A verification "
+            "with the method Content reads them.",
         )
     )
     return {

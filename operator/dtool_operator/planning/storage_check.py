@@ -40,9 +40,14 @@ def _check_registration(dataset: DtoolDataset, target: Target, storage: StorageV
     if dataset.spec.source is not None:
         return Refusal(
             Reason.ALREADY_IN_BUCKET,
-            f"Dataset {target.uuid} already is in {place}; it cannot be there twice.",
+            f"Dataset {target.uuid} already is in {place}; it cannot be there twice. Use it there, or create "
+            "an object with identity: New.",
         )
-    return Refusal(Reason.UUID_TAKEN, f"UUID {target.uuid} is registered in {place}.")
+    return Refusal(
+        Reason.UUID_TAKEN,
+        f"UUID {target.uuid} is registered in {place}; what this object describes lies under "
+        f"{target.prefix!r} only. Delete this object, or have whoever registered it there remove it.",
+    )
 
 
 def _check_adopted(dataset: DtoolDataset, target: Target, storage: StorageView) -> Refusal | None:
@@ -53,36 +58,46 @@ def _check_adopted(dataset: DtoolDataset, target: Target, storage: StorageView) 
         return Refusal(
             Reason.DATASET_MISSING,
             f"There is no dataset {target.uuid} under prefix {target.prefix!r} "
-            f"of bucket {target.bucket.spec.bucket!r}.",
+            f"of bucket {target.bucket.spec.bucket!r}; it is adopted once it is. Is spec.uuid right?",
         )
     if storage.registered_prefix is None:
         return Refusal(
             Reason.REGISTRATION_MISSING,
-            f"Dataset {target.uuid} has no registration key dtool-{target.uuid} in its bucket; "
-            "dtool cannot find it without.",
+            f"Dataset {target.uuid} has no registration key dtool-{target.uuid}; dtool does not find it. "
+            f"To write it: dtool-s3 register --prefix={target.prefix} "
+            f"s3://{target.bucket.spec.bucket}/{target.uuid}",
         )
     return None
 
 
-def check_source(dataset: DtoolDataset, source: Origin, storage: StorageView) -> Refusal | None:
-    """Refuse a dataset in S3 that is not there, may not be read, or is not frozen; workers see the rest."""
-    if not isinstance(source, SourcePlace):
-        return None
-    bucket = source.candidates[0].spec.bucket
+def check_source(seen: ObservedDataset, source: Origin, storage: StorageView) -> Refusal | None:
+    """Refuse a source in S3 that is not there, may not be read, or is not frozen; workers see the rest."""
+    refusal = _check_source_owner(seen, storage)
+    if refusal is not None or not isinstance(source, SourcePlace):
+        return refusal
+    dataset, bucket = seen.dataset, source.candidates[0].spec.bucket
     if storage.source_prefix is None:
         return Refusal(
-            Reason.SOURCE_NOT_FOUND, f"No dataset {source.uuid} is registered in bucket {bucket!r}."
+            Reason.SOURCE_NOT_FOUND,
+            f"No dataset {source.uuid} is registered in bucket {bucket!r}; it is copied once it is there.",
+        )
+    if source.prefix not in (None, storage.source_prefix):
+        return Refusal(
+            Reason.REGISTRATION_HIJACKED,
+            f"The registration key of {source.uuid} in bucket {bucket!r} names another prefix than the one "
+            "where its DtoolDataset keeps it: nothing is copied from there.",
         )
     if source.choose(dataset.namespace, storage.source_prefix) is None:
         return Refusal(
             Reason.SOURCE_NOT_ALLOWED,
             f"Dataset {source.uuid} lies outside the prefix of namespace {dataset.namespace!r} in bucket "
-            f"{bucket!r}, and its DtoolBucket has no readAccess: Bucket.",
+            f"{bucket!r}, and its DtoolBucket has no readAccess: Bucket, which its administrator decides.",
         )
     if storage.source_admin is None:
         return Refusal(
             Reason.SOURCE_NOT_FOUND,
-            f"Bucket {bucket!r} registers {source.uuid}, but there is no dataset at that place.",
+            f"Bucket {bucket!r} registers {source.uuid}, but there is no dataset at that place; it is copied "
+            "once it is there.",
         )
     if not storage.source_admin.is_frozen:
         return Refusal(
@@ -92,24 +107,40 @@ def check_source(dataset: DtoolDataset, source: Origin, storage: StorageView) ->
     return None
 
 
+def _check_source_owner(seen: ObservedDataset, storage: StorageView) -> Refusal | None:
+    """Refuse to read a prefix as its owner where it belongs to another identity of the same name (rule 4)."""
+    found, namespace = storage.source_owner, seen.cluster.namespaces[seen.dataset.namespace]
+    if found is None or (found.cluster, found.namespace_uid) == (seen.cluster.uid, namespace.uid):
+        return None
+    return Refusal(
+        Reason.PREFIX_OWNED_BY_OTHER,
+        f"The prefix of the source belongs to {found} (namespace {found.namespace!r}), not to "
+        f"{seen.cluster.uid}/{namespace.uid}: nothing is read there.",
+    )
+
+
 def check_frozen(target: Target, storage: StorageView) -> Refusal | None:
     """Say what happened to a dataset that was reported frozen before; None: it is as it was."""
     is_registered = storage.registered_prefix is not None
     if storage.admin is None and storage.registered_prefix in (None, target.prefix):
         return Refusal(
             Reason.DATASET_MISSING,
-            f"Dataset {target.uuid} was frozen under {target.prefix!r} and is not there any more.",
+            f"Dataset {target.uuid} was frozen under {target.prefix!r} and is not there any more. Restore it "
+            "there, or delete this object; created anew, an object with a source copies it again.",
         )
     if storage.registered_prefix != target.prefix:
         found = "names another prefix" if is_registered else "is gone"
         return Refusal(
             Reason.REGISTRATION_HIJACKED,
             f"The registration key of {target.uuid} {found}; the dataset under {target.prefix!r} is not "
-            "what readers of the bucket find.",
+            "what readers of the bucket find. Find out who did it, and write the prefix into the object "
+            f"dtool-{target.uuid} again.",
         )
     assert storage.admin is not None
     if not storage.admin.is_frozen:
         return Refusal(
-            Reason.CONTENT_DIFFERS, f"Dataset {target.uuid} was frozen and is a proto dataset now."
+            Reason.CONTENT_DIFFERS,
+            f"Dataset {target.uuid} was frozen and is a proto dataset now: somebody replaced its object "
+            "dtool. Restore that.",
         )
     return None

@@ -120,7 +120,7 @@ def test_a_dataset_without_registration_key_under_an_admitted_prefix_is_a_violat
     assert status.datasets == DatasetCounts(total=1, frozen=1)
     respected = status.conditions[-1]
     assert (respected.status, respected.reason) == ("False", Reason.REGISTRATION_MISSING)
-    assert "registration key, which readers do not find: 2;" in respected.message
+    assert "(dtool-s3 register writes one): 2;" in respected.message
 
 
 def test_both_kinds_of_violation_are_told_and_the_worse_gives_the_reason() -> None:
