@@ -41,10 +41,13 @@ def find_unsupported(spec: DtoolDatasetSpec) -> Refusal | None:
     """Refuse volumes, which this version cannot mount, and a name for what keeps the one it has."""
     if spec.volume is not None or (spec.source is not None and spec.source.volume is not None):
         field = "spec.source.volume" if spec.volume is None else "spec.volume"
-        return Refusal(Reason.NOT_SUPPORTED, f"This version does not support {field}.")
+        return Refusal(
+            Reason.NOT_SUPPORTED, f"This version does not support {field}: it works between S3 buckets only."
+        )
     if spec.name is not None and not spec.is_new_dataset:
         return Refusal(
-            Reason.INVALID_SPEC, "spec.name is for new datasets: what keeps its identity keeps its name."
+            Reason.INVALID_SPEC,
+            "spec.name is for new datasets: what keeps its identity keeps its name. Remove it from the spec.",
         )
     return None
 
@@ -58,7 +61,11 @@ def find_bucket(namespace: str, name: str, cluster: ClusterView) -> DtoolBucket 
         return Refusal(
             Reason.BUCKET_NOT_READY, f"DtoolBucket {namespace}/{name} is not valid; see its conditions."
         )
-    return Refusal(Reason.BUCKET_NOT_FOUND, f"There is no DtoolBucket {name!r} in namespace {namespace!r}.")
+    return Refusal(
+        Reason.BUCKET_NOT_FOUND,
+        f"There is no DtoolBucket {name!r} in namespace {namespace!r}; it is waited for. Elsewhere? Then "
+        "bucketRef needs its namespace.",
+    )
 
 
 def check_admission(bucket: DtoolBucket, namespace: str, cluster: ClusterView) -> Refusal | None:
@@ -126,7 +133,11 @@ def check_writable(bucket: DtoolBucket) -> Refusal | None:
     if bucket.spec.access_mode is AccessMode.READ_WRITE:
         return None
     name = f"{bucket.namespace}/{bucket.name}"
-    return Refusal(Reason.READ_ONLY_BUCKET, f"DtoolBucket {name} is ReadOnly: nothing is written to it.")
+    return Refusal(
+        Reason.READ_ONLY_BUCKET,
+        f"DtoolBucket {name} is ReadOnly: nothing is written to it. Name another one, or adopt what is there "
+        "with spec.uuid.",
+    )
 
 
 def find_older_claim(

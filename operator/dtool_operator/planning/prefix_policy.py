@@ -42,7 +42,8 @@ def find_override_conflict(spec: DtoolBucketSpec, namespace: str) -> str | None:
         if other != namespace and do_nest(prefix, override):
             return (
                 f"Prefix {prefix!r} of namespace {namespace!r} equals or nests with {override!r}, which "
-                f"prefixOverrides give to namespace {other!r}."
+                f"prefixOverrides give to namespace {other!r}; the bucket's administrator can give this one "
+                "another prefix there."
             )
     return None
 

@@ -94,7 +94,7 @@ def _resolve_objects(seen: ObservedDataset, objects: ObjectsSource) -> ObjectsPl
         Reason.SOURCE_NOT_ALLOWED,
         f"Prefix {objects.prefix!r} lies outside {own!r}, the prefix of namespace "
         f"{seen.dataset.namespace!r} in bucket {bucket.spec.bucket!r}, and its DtoolBucket has no "
-        "readAccess: Bucket.",
+        "readAccess: Bucket, which its administrator decides.",
     )
 
 
@@ -148,13 +148,16 @@ def _check_other(reader: DtoolDataset, other: DtoolDataset, name: str) -> Refusa
         )
     verified = find_condition(other.status.conditions, ConditionType.VERIFIED)
     if verified is not None and verified.status is ConditionStatus.FALSE:
-        return Refusal(Reason.SOURCE_DAMAGED, f"DtoolDataset {name} is damaged: {verified.reason}.")
+        return Refusal(
+            Reason.SOURCE_DAMAGED,
+            f"DtoolDataset {name} is damaged ({verified.reason}); it is copied once it is found whole.",
+        )
     preserves = reader.spec.identity is Identity.PRESERVE
     if preserves and reader.status.uuid not in (None, other.status.uuid):
         return Refusal(
             Reason.SOURCE_NOT_FOUND,
             f"DtoolDataset {name} describes another dataset ({other.status.uuid}) than the one that this "
-            f"copy began with ({reader.status.uuid}).",
+            f"copy began with ({reader.status.uuid}): create another DtoolDataset for it.",
         )
     return None
 
@@ -191,5 +194,6 @@ def _first_tier(
         return SourcePlace(uuid, tuple(oldest_first))
     return Refusal(
         Reason.SOURCE_NOT_ALLOWED,
-        f"No DtoolBucket lets namespace {dataset.namespace!r} read bucket {bucket_name!r}.",
+        f"No DtoolBucket lets namespace {dataset.namespace!r} read bucket {bucket_name!r}; describe it with "
+        "one of this namespace, or have an administrator admit the namespace to his.",
     )

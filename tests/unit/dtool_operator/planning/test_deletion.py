@@ -57,7 +57,10 @@ RELEASED: dict[str, tuple[ObservedDataset, str | None]] = {
     ),
     "has lost its bucket object": (
         gone(seen(unfinished(), instruments())),
-        "There is no DtoolBucket 'lab' in namespace 'dtool-system'.",
+        (
+            "There is no DtoolBucket 'lab' in namespace 'dtool-system'; it is waited for. Elsewhere? Then "
+            "bucketRef needs its namespace."
+        ),
     ),
     "has lost its namespace": (
         gone(seen(unfinished(), cluster=see.cluster(bucket(), namespaces=()))),
@@ -207,7 +210,7 @@ def test_a_deletion_waits_for_a_while_for_a_bucket_that(case: str) -> None:
     plan = plan_dataset(look)
 
     assert tell(plan) == Told((), "Pending", not_ready(reason), "back off")
-    assert "left behind if they cannot be removed within 1:00:00" in ready_message(plan)
+    assert "What cannot be removed within 1:00:00" in ready_message(plan)
     assert plan_dataset(see.carried_out(look, plan)).status == plan.status
 
 
