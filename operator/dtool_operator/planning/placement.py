@@ -13,7 +13,7 @@ from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset, DtoolDatasetSpec
 from dtool_operator.api.reasons import Reason, is_stalled_reason
 from dtool_operator.planning.history import was_frozen
-from dtool_operator.planning.identity import dataset_uuid
+from dtool_operator.planning.identity import dataset_uuid, find_original
 from dtool_operator.planning.imported import is_imported
 from dtool_operator.planning.observed import ClusterView, Policy, Refusal, is_ready
 from dtool_operator.planning.prefix_policy import (
@@ -149,7 +149,7 @@ def find_older_claim(
         if claim_rank(other) >= rank:
             break
         ref = other.spec.bucket_ref
-        if ref is None or dataset_uuid(other) != target.uuid:
+        if ref is None or not _is_same_dataset(dataset, other, target.uuid):
             continue
         bucket = find_bucket(ref.namespace or other.namespace, ref.name, cluster)
         if isinstance(bucket, DtoolBucket) and _same_place(bucket, other.namespace, target):
@@ -158,6 +158,15 @@ def find_older_claim(
                 f"DtoolDataset {other.name!r} came first and describes the same dataset; delete one of them.",
             )
     return None
+
+
+def _is_same_dataset(dataset: DtoolDataset, other: DtoolDataset, uuid: str) -> bool:
+    """Tell whether another object stands for this dataset, or will; of two copies none may know it yet."""
+    known = dataset_uuid(other)
+    if known is not None:
+        return known == uuid
+    original = find_original(other)
+    return original is not None and original == find_original(dataset)
 
 
 def claim_rank(dataset: DtoolDataset) -> tuple[bool, datetime, str]:
