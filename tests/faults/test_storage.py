@@ -17,6 +17,7 @@ from tests.support.lab import ADMIN_NAMESPACE, find_condition
 if TYPE_CHECKING:
     from sandbox.seaweedfs import ObjectStore
 
+OTHER = "2c10766c-c4a9-4a4f-9b5d-0d5f0e1c7a22"
 SLOW_DOWN = refusal(503, "SlowDown")
 SKEWED = refusal(403, "RequestTimeTooSkewed")
 
@@ -135,6 +136,11 @@ def test_an_endpoint_that_points_at_an_empty_bucket_is_left_empty(
     lab.write(lab.instruments)
     lab.dataset("raw", source={"uri": lab.uri(UUID)})
     lab.wait_state("raw", "Frozen")
+    lab.write(lab.bucket, prefix=f"u/{lab.alice}/", uuid=OTHER)
+    lab.patch("dtoolbucket", lab.bucket, {"spec": {"listing": {"import": "Frozen"}}}, ADMIN_NAMESPACE)
+    imported = f"sample-{OTHER[:8]}"
+    eventually(lambda: _assert_there(lab, imported), within=30)
+    lab.wait_state(imported, "Frozen")
     before = lab.keys(lab.bucket)
     other_store.create_bucket(lab.bucket)
 
@@ -143,7 +149,12 @@ def test_an_endpoint_that_points_at_an_empty_bucket_is_left_empty(
         lab.wait_ready("dtoolbucket", lab.bucket, ADMIN_NAMESPACE)
         look(lab, "raw", kind="dtooldataset", namespace=lab.alice)
         eventually(lambda: _assert_not_ready(lab), within=30)
+        look(lab, lab.bucket)
+        eventually(lambda: _assert_counted(lab, 0), within=30)
+        look(lab, lab.bucket)
+        eventually(lambda: _assert_answered(lab), within=30)
 
+        _assert_there(lab, imported)
         assert "Contents" not in other_store.client().list_objects_v2(Bucket=lab.bucket)
         assert [one for one in other.requests if one.method not in {"GET", "HEAD"}] == []
         assert lab.keys(lab.bucket) == before
@@ -205,6 +216,21 @@ def _assert_looked(lab: FaultLab) -> None:
     status = lab.status("raw")
     annotations = lab.get("dtooldataset", "raw")["metadata"]["annotations"]
     assert status.get("lastHandledReconcileAt") == annotations["dtool.dev/reconcileRequestedAt"], status
+
+
+def _assert_there(lab: FaultLab, name: str) -> None:
+    assert lab.is_there("dtooldataset", name)
+
+
+def _assert_counted(lab: FaultLab, total: int) -> None:
+    counts = lab.get("dtoolbucket", lab.bucket, ADMIN_NAMESPACE)["status"]["datasets"]
+    assert counts["total"] == total, counts
+
+
+def _assert_answered(lab: FaultLab) -> None:
+    body = lab.get("dtoolbucket", lab.bucket, ADMIN_NAMESPACE)
+    asked = body["metadata"]["annotations"]["dtool.dev/reconcileRequestedAt"]
+    assert body["status"].get("lastHandledReconcileAt") == asked
 
 
 def _assert_not_ready(lab: FaultLab) -> None:
