@@ -182,15 +182,17 @@ class BucketActions:
         _LOG.warning("import_without_name", extra={"target_namespace": action.namespace, "uuid": action.uuid})
 
     async def _prune(self, bucket: DtoolBucket, memory: BucketMemory, action: PruneImported) -> None:
-        """Delete an imported object, if what was planned still is so."""
+        """Delete an imported object, if what was planned still is so.
+
+        A Conflict is no answer yet: the listing that shows the loss also has the object say DatasetMissing.
+        """
+        if action.is_superseded or not await self._is_there(bucket, action):
+            ref = ObjectRef(DATASET_PLURAL, DATASET_KIND, action.namespace, action.name, action.uid)
+            try:
+                await self._cluster.delete_object(ref, resource_version=action.resource_version)
+            except Gone as error:
+                _LOG.info("import_not_pruned", extra={"uuid": action.uuid, "why": error.message})
         memory.note_tried(action.uid)
-        if not action.is_superseded and await self._is_there(bucket, action):
-            return
-        ref = ObjectRef(DATASET_PLURAL, DATASET_KIND, action.namespace, action.name, action.uid)
-        try:
-            await self._cluster.delete_object(ref, resource_version=action.resource_version)
-        except (Conflict, Gone) as error:
-            _LOG.info("import_not_pruned", extra={"uuid": action.uuid, "why": error.message})
 
     async def _is_there(self, bucket: DtoolBucket, action: PruneImported) -> bool:
         """Ask for the dataset once more; in doubt it is there."""

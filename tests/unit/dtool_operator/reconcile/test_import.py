@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from dtool_operator.errors import ApiFailure
+from dtool_operator.errors import ApiFailure, Conflict
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL, LABEL_IMPORTED, LABEL_UUID
 from dtool_s3.errors import AccessDenied, BucketUnreachable
 from dtool_s3.ownership import Owner, dump_owner, owner_key, read_owner
@@ -210,6 +210,24 @@ async def test_an_imported_object_goes_with_its_dataset_and_a_users_stays_rule_9
     await look(play, "2")
 
     assert names(play) == [("alice", "mine")]
+
+
+async def test_an_imported_object_that_changes_meanwhile_goes_after_a_pause_rule_9(
+    play: Play,
+) -> None:
+    fixture = await play.store_dataset("lab-data", prefix="u/alice/")
+    await look(play, "1")
+    remove(play, fixture)
+    # it is told by the same listing that its dataset is missing
+    play.cluster.fail("delete_object", Conflict("it changed since it was read"))
+    await look(play, "2")
+
+    assert names(play) == [("alice", NAME)]
+
+    async def check() -> None:
+        assert names(play) == []
+
+    await eventually_async(check, within=5)
 
 
 async def test_an_imported_object_that_a_user_edited_stays_rule_9(play: Play) -> None:
