@@ -78,7 +78,7 @@ def plan_dataset(seen: ObservedDataset) -> DatasetPlan:
     target = replace(target, uuid=storage.uuid or target.uuid)
     refusal = check_place(seen, target, storage)
     if refusal is None and origin is not None:
-        refusal = check_source(seen.dataset, origin, storage)
+        refusal = check_source(seen, origin, storage)
     if refusal is not None:
         return _refuse(seen, refusal, target)
     if origin is not None:

@@ -92,7 +92,8 @@ class StorageView:
 
     `uuid`: the dataset that was looked at; None: the target's. `registered_prefix`: body of the registration
     key in the target bucket. `admin`: what lies under the own prefix. `source_prefix`, `source_admin`: the
-    same of a copy's source. `change`: what README, tags and annotations lack; None: that was not asked.
+    same of a copy's source. `source_owner`: who owns the prefix that the reader reads from as its owner.
+    `change`: what README, tags and annotations lack; None: that was not asked.
     """
 
     owner: Owner | None = None
@@ -103,6 +104,7 @@ class StorageView:
     credentials_version: str = ""
     uuid: str | None = None
     change: MetadataChange | None = None
+    source_owner: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)

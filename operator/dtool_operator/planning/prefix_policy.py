@@ -116,7 +116,12 @@ def _holds(requirement: SelectorRequirement, labels: Mapping[str, str]) -> bool:
 
 def may_read(bucket: DtoolBucket, namespace: str, prefix: str) -> bool:
     """Tell whether an admitted namespace may read a dataset that lies under `prefix`."""
-    return bucket.spec.read_access is ReadAccess.BUCKET or prefix == derive_prefix(bucket.spec, namespace)
+    return bucket.spec.read_access is ReadAccess.BUCKET or prefix == find_own_prefix(bucket.spec, namespace)
+
+
+def find_own_prefix(spec: DtoolBucketSpec, namespace: str) -> str | None:
+    """Return the prefix whose data are the namespace's; None where an override gives them to another."""
+    return None if find_override_conflict(spec, namespace) else derive_prefix(spec, namespace)
 
 
 def find_winner(bucket: DtoolBucket, others: Iterable[DtoolBucket], *, admins: frozenset[str]) -> str | None:

@@ -16,17 +16,28 @@ from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.identity import is_http
 from dtool_operator.planning.observed import ObservedDataset, Refusal, is_ready
 from dtool_operator.planning.placement import Target, check_admission, check_ready, find_bucket
-from dtool_operator.planning.prefix_policy import derive_prefix, endpoint_key, is_admitted, may_read
+from dtool_operator.planning.prefix_policy import (
+    derive_prefix,
+    endpoint_key,
+    find_own_prefix,
+    is_admitted,
+    may_read,
+)
 from dtool_s3.publication.access_url import published_uuid
 from dtool_s3.uri import parse_dataset_uri
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePlace:
-    """A dataset in S3: bucket objects of one endpoint and bucket that may read it, the oldest first."""
+    """A dataset in S3: bucket objects of one endpoint and bucket that may read it, the oldest first.
+
+    `prefix`: where it lies, if another object describes it; then a registration key that names another place
+    does not lead there (rule 6).
+    """
 
     uuid: str
     candidates: tuple[DtoolBucket, ...]
+    prefix: str | None = None
 
     def choose(self, namespace: str, prefix: str) -> DtoolBucket | None:
         """Return the oldest bucket object that lets the namespace read under `prefix`."""
@@ -86,13 +97,14 @@ def _resolve_objects(seen: ObservedDataset, objects: ObjectsSource) -> ObjectsPl
     bucket = _usable_bucket(seen, objects.bucket_ref.namespace, objects.bucket_ref.name)
     if isinstance(bucket, Refusal):
         return bucket
-    own = derive_prefix(bucket.spec, seen.dataset.namespace)
+    own = find_own_prefix(bucket.spec, seen.dataset.namespace)
     # read access to `own` alone means what lies below it
-    if objects.prefix.startswith(own) or may_read(bucket, seen.dataset.namespace, objects.prefix):
+    is_own = own is not None and objects.prefix.startswith(own)
+    if is_own or may_read(bucket, seen.dataset.namespace, objects.prefix):
         return ObjectsPlace(bucket, objects.prefix)
     return Refusal(
         Reason.SOURCE_NOT_ALLOWED,
-        f"Prefix {objects.prefix!r} lies outside {own!r}, the prefix of namespace "
+        f"Prefix {objects.prefix!r} lies outside {'every prefix' if own is None else repr(own)} of namespace "
         f"{seen.dataset.namespace!r} in bucket {bucket.spec.bucket!r}, and its DtoolBucket has no "
         "readAccess: Bucket, which its administrator decides.",
     )
@@ -130,9 +142,11 @@ def _resolve_dataset(seen: ObservedDataset, ref: DatasetRef) -> SourcePlace | Re
     bucket = seen.cluster.find_bucket(place.namespace or other.namespace, place.name)
     if bucket is None or not is_admitted(bucket, reader.namespace, seen.cluster.labels(reader.namespace)):
         return absent
-    if not may_read(bucket, reader.namespace, derive_prefix(bucket.spec, other.namespace)):
+    prefix = derive_prefix(bucket.spec, other.namespace)
+    if not may_read(bucket, reader.namespace, prefix):
         return absent
-    return _check_other(reader, other, name) or check_ready(bucket) or SourcePlace(_uuid(other), (bucket,))
+    refusal = _check_other(reader, other, name) or check_ready(bucket)
+    return refusal or SourcePlace(_uuid(other), (bucket,), prefix)
 
 
 def _uuid(other: DtoolDataset) -> str:

@@ -12,19 +12,21 @@ from dtool_operator.adapters.cluster import Cluster
 from dtool_operator.adapters.credentials_cache import CredentialsCache
 from dtool_operator.adapters.storage import OpenStores, answering_soon
 from dtool_operator.api.bucket import DtoolBucket
+from dtool_operator.api.choice import ReadAccess
 from dtool_operator.errors import OperatorError
 from dtool_operator.planning.history import is_look_requested
 from dtool_operator.planning.inquiry import Inquiry
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.plan import time_left
+from dtool_operator.planning.prefix_policy import derive_prefix
 from dtool_operator.planning.source_place import ObjectsPlace, Origin, SourcePlace
 from dtool_operator.planning.standing import is_running
 from dtool_operator.reconcile.failure import explain
 from dtool_s3.errors import DtoolS3Error
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.metadata import find_change
-from dtool_s3.ownership import read_owner
+from dtool_s3.ownership import Owner, read_owner
 from dtool_s3.registration import read_registration
 from dtool_s3.store.protocol import Store
 from dtool_s3.transfer.inventory import read_admin_metadata
@@ -100,8 +102,10 @@ class DatasetLooks:
             case SourcePlace():
                 return await self._read_stored(origin, view, namespace)
             case ObjectsPlace(bucket, _):
-                _, version = await self.open(bucket)
-                return replace(view, credentials_version=f"{view.credentials_version}|{version}")
+                store, version = await self.open(bucket)
+                owner = await _read_own(store, bucket, namespace)
+                both = f"{view.credentials_version}|{version}"
+                return replace(view, credentials_version=both, source_owner=owner)
             case _:
                 return view
 
@@ -116,5 +120,13 @@ class DatasetLooks:
         view = replace(view, credentials_version=f"{view.credentials_version}|{version}")
         if prefix is None:
             return view
+        owner = await _read_own(store, chosen, namespace)
         admin = await read_admin_metadata(store, DatasetLayout(prefix, source.uuid))
-        return replace(view, source_prefix=prefix, source_admin=admin)
+        return replace(view, source_prefix=prefix, source_admin=admin, source_owner=owner)
+
+
+async def _read_own(store: Store, bucket: DtoolBucket, namespace: str) -> Owner | None:
+    """Return who owns the prefix by whose name a namespace reads; None where it may read every prefix."""
+    if bucket.spec.read_access is ReadAccess.BUCKET:
+        return None
+    return await read_owner(store, derive_prefix(bucket.spec, namespace))
