@@ -179,6 +179,9 @@ def _follow(
         case Standing.RUNNING:
             fresh_keys = build_refresh(record.task, task, source)
             return conclude(seen, working, target=target, actions=fresh_keys, look_again=WORK_LOOK)
+        case Standing.DONE if storage.admin is None or not storage.admin.is_frozen:
+            # undone since: its end was not reported at once, because nothing was to go on
+            return _start(seen, target, task, storage, source)
         case Standing.DONE:
             return _report_done(seen, target, record)
         case Standing.PAUSED:  # pragma: no branch
