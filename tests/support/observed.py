@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from dtool_operator.api.bucket import DtoolBucket, parse_bucket
 from dtool_operator.api.bucket_status import DtoolBucketStatus
@@ -128,8 +129,13 @@ def dataset(name: str = "raw", /, namespace: str = "alice", **spec: Any) -> Dtoo
     """An object that was just applied: a copy of URI into lab, unless the spec says otherwise."""
     source = {} if "uuid" in spec else {"source": URI}
     full = {"bucketRef": {"name": "lab", "namespace": ADMIN}, **source, **spec}
-    body = {"metadata": meta(name, namespace), "spec": {k: v for k, v in full.items() if v is not None}}
-    return parse_dataset(body)
+    metadata = meta(name, namespace, uid=object_uid(namespace, name))
+    return parse_dataset({"metadata": metadata, "spec": {k: v for k, v in full.items() if v is not None}})
+
+
+def object_uid(namespace: str, name: str) -> str:
+    """The uid of a dataset's object, which may become a dataset's uuid: a UUID, larger than letters to f."""
+    return f"f{str(uuid5(NAMESPACE_URL, f'{namespace}/{name}'))[1:]}"
 
 
 def adopted(**spec: Any) -> DtoolDataset:
@@ -191,6 +197,9 @@ def stored(
 HERE = stored("frozen", registered="u/alice/")
 """The dataset is there, as reported."""
 
+UID = object_uid("alice", "raw")
+"""Of the object that `dataset()` makes."""
+
 
 def seen(one: DtoolDataset | None = None, *buckets: DtoolBucket, **fields: Any) -> ObservedDataset:
     """One look at a dataset; by default lab and instruments are there, and S3 holds the source alone."""
@@ -207,7 +216,7 @@ def seen(one: DtoolDataset | None = None, *buckets: DtoolBucket, **fields: Any) 
 
 def was_frozen(one: DtoolDataset | None = None) -> DtoolDataset:
     """An object whose copy has ended and was reported."""
-    look = seen(marked(dataset()))
+    look = seen(marked(dataset()), storage=HERE)
     copied = reported(look.dataset, plan_dataset(replace(look, transfer=ended(look, facts()))))
     return replace(marked(one or dataset()), status=copied.status)
 
@@ -268,32 +277,45 @@ def carried_out(look: ObservedDataset, plan: DatasetPlan) -> ObservedDataset:
     """The next look, right after a plan was carried out and its status written."""
     one, record, storage = look.dataset, look.transfer, look.storage
     for action in plan.actions:
-        match action:
-            case actions.MarkObject(has_finalizer, uuid):
-                label = one.meta.labels.get(LABEL_UUID) if uuid is None else uuid
-                one = marked(one, finalizer=has_finalizer, label=label)
-            case actions.StartTransfer(task, _):
-                record = TransferRecord(task, TransferState.RUNNING, 1, started_at=look.now)
-            case actions.RefreshCredentials(task, _):
-                assert record is not None
-                record = replace(record, task=task)
-            case actions.CancelTransfer() | actions.ForgetTransfer():
-                record = None
-            case actions.EnsureOwner(owner):
-                assert isinstance(storage, StorageView)
-                storage = replace(storage, owner=owner)
-            case actions.CreateProto():
-                assert isinstance(storage, StorageView)
-                admin = admin_metadata("proto")
-                storage = replace(storage, admin=admin, registered_prefix="u/alice/")
-            case actions.SyncMetadata():
-                assert isinstance(storage, StorageView)
-                storage = replace(storage, change=MetadataChange())
-            case actions.ReportLeftBehind() | actions.RemoveImported():
-                pass
+        if isinstance(action, actions.MarkObject):
+            label = one.meta.labels.get(LABEL_UUID) if action.uuid is None else action.uuid
+            one = marked(one, finalizer=action.has_finalizer, label=label)
+        elif isinstance(action, actions.EnsureOwner | actions.CreateProto | actions.SyncMetadata):
+            assert isinstance(storage, StorageView)
+            storage = _written(storage, action)
+        else:
+            record = _directed(look, record, action)
     if plan.status is not None:
         one = reported(one, plan)
     return replace(look, dataset=one, transfer=record, storage=storage)
+
+
+def _written(
+    storage: StorageView, action: actions.EnsureOwner | actions.CreateProto | actions.SyncMetadata
+) -> StorageView:
+    match action:
+        case actions.EnsureOwner(owner):
+            return replace(storage, owner=owner)
+        case actions.CreateProto(uuid):
+            admin = admin_metadata("proto")
+            return replace(storage, admin=admin, registered_prefix="u/alice/", uuid=uuid)
+        case actions.SyncMetadata():  # pragma: no branch
+            return replace(storage, change=MetadataChange())
+
+
+def _directed(
+    look: ObservedDataset, record: TransferRecord | None, action: actions.DatasetAction
+) -> TransferRecord | None:
+    match action:
+        case actions.StartTransfer(task, _):
+            return TransferRecord(task, TransferState.RUNNING, 1, started_at=look.now)
+        case actions.RefreshCredentials(task, _):
+            assert record is not None
+            return replace(record, task=task)
+        case actions.CancelTransfer() | actions.ForgetTransfer():
+            return None
+        case _:
+            return record
 
 
 def refuse(reason: Reason) -> Refusal:

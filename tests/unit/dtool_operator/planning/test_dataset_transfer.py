@@ -101,7 +101,7 @@ def test_a_task_says_what_to_do_and_holds_no_secret() -> None:
     assert (task.kind, task.uuid, task.key, task.namespace) == (
         TaskKind.COPY,
         see.UUID,
-        "alice-raw",
+        see.UID,
         "alice",
     )
     assert (task.bucket_key, task.concurrency, task.target.region) == ("dtool-system/lab", 2, "x")
@@ -350,7 +350,7 @@ def test_a_request_that_was_taken_back_asks_for_nothing() -> None:
 
 
 def test_a_copy_that_has_ended_is_frozen_and_loses_the_finalizer() -> None:
-    look = seen(MARKED, transfer=see.ended(seen(), see.facts()))
+    look = seen(MARKED, transfer=see.ended(seen(), see.facts()), storage=HERE)
 
     plan = plan_dataset(look)
 
@@ -360,14 +360,14 @@ def test_a_copy_that_has_ended_is_frozen_and_loses_the_finalizer() -> None:
     assert (status.name, status.items, status.size, status.progress) == ("sample", 3, "209B", None)
     assert status.verified is not None
     assert (status.verified.time, status.verified.evidence.etag_md5) == (see.NOW, 3)
-    assert tell(plan_dataset(see.carried_out(replace(look, storage=HERE), plan))).do == ()
+    assert tell(plan_dataset(see.carried_out(look, plan))).do == ()
 
 
 @pytest.mark.parametrize("evidence", ["unproven", "same_as_source"])
 def test_bytes_that_nobody_read_leave_verified_unknown_and_the_dataset_ready(evidence: str) -> None:
     found = see.facts(etag_md5=1, **{evidence: 2})
 
-    plan = plan_dataset(seen(MARKED, transfer=see.ended(seen(), found)))
+    plan = plan_dataset(seen(MARKED, transfer=see.ended(seen(), found), storage=HERE))
 
     says = (READY[0], "Frozen True Frozen", "Verified Unknown ContentNotRead", "MetadataSynced True Synced")
     assert tell(plan) == Told(("no finalizer, label", "forget"), "Frozen", says, "resync")
@@ -383,7 +383,7 @@ def test_a_success_that_was_not_reported_before_the_operator_was_killed_is_found
 def test_times_in_a_bucket_that_are_no_moments_are_left_out(seconds: float) -> None:
     found = see.facts(created_at=seconds, frozen_at=0.0)
 
-    status = plan_dataset(seen(MARKED, transfer=see.ended(seen(), found))).status
+    status = plan_dataset(seen(MARKED, transfer=see.ended(seen(), found), storage=HERE)).status
 
     assert status is not None
     assert (status.created_at, status.frozen_at) == (None, datetime(1970, 1, 1, tzinfo=UTC))

@@ -115,8 +115,8 @@ def test_it_yields_to_nobody_in_a_bucket_that_is_gone() -> None:
         ({"source": {"uri": "https://h.example.org/x/"}}, set()),
         ({"source": {"stored": {"bucketRef": {"name": "b"}, "uuid": UUID}}}, {UUID}),
         ({"source": {"dataset": {"name": "raw"}}}, set()),
-        ({"source": {"uri": f"s3://lab/{UUID}"}, "identity": "New"}, {"alice-raw"}),
-        ({"source": None}, {"alice-raw"}),
+        ({"source": {"uri": f"s3://lab/{UUID}"}, "identity": "New"}, {see.UID}),
+        ({"source": None}, {see.UID}),
     ],
 )
 def test_what_an_object_may_stand_for_rule_11(spec: dict[str, Any], uuids: set[str]) -> None:
