@@ -10,7 +10,8 @@ from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.choice import ImportMode
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.planning.census import admitted_prefixes
-from dtool_operator.planning.imported import described_uuids, is_imported, is_kept_in
+from dtool_operator.planning.identity import list_candidates
+from dtool_operator.planning.imported import is_imported, is_kept_in
 from dtool_operator.planning.observed import Findings, ObservedBucket
 from dtool_operator.planning.prefix_policy import derive_prefix, storage_key
 from dtool_s3.catalog import Catalog, EntryState
@@ -54,7 +55,7 @@ def find_claims(seen: ObservedBucket) -> Claims:
         if bucket is None:
             continue
         prefix = own_prefix(one, bucket)
-        for uuid in described_uuids(one):
+        for uuid in list_candidates(one):
             root = DatasetLayout(prefix, uuid).root
             claims[root] = (*claims.get(root, ()), one)
     return claims

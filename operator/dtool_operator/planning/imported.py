@@ -60,11 +60,6 @@ def is_kept_in(dataset: DtoolDataset, bucket: DtoolBucket) -> bool:
     return place == (bucket.namespace, bucket.name)
 
 
-def described_uuids(dataset: DtoolDataset) -> frozenset[str]:
-    """Return the uuids that an object may stand for; more than one where S3 decides (rule 11)."""
-    return frozenset(list_candidates(dataset))
-
-
 def find_superior(
     dataset: DtoolDataset, others: Iterable[DtoolDataset], cluster: ClusterView
 ) -> DtoolDataset | None:
@@ -81,7 +76,7 @@ def find_superior(
             other
             for other in others
             if other.namespace == dataset.namespace
-            and dataset.spec.uuid in described_uuids(other)
+            and dataset.spec.uuid in list_candidates(other)
             and find_place(other, cluster) == place
         ),
     )

@@ -7,7 +7,8 @@ import pytest
 
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.names import LABEL_IMPORTED, LABEL_UUID
-from dtool_operator.planning.imported import build_labels, described_uuids, find_superior, is_imported
+from dtool_operator.planning.identity import list_candidates
+from dtool_operator.planning.imported import build_labels, find_superior, is_imported
 from tests.support import observed as see
 from tests.support.datasets import UUID
 from tests.support.observed import adopted, bucket, cluster, dataset
@@ -120,12 +121,12 @@ def test_it_yields_to_nobody_in_a_bucket_that_is_gone() -> None:
     ],
 )
 def test_what_an_object_may_stand_for_rule_11(spec: dict[str, Any], uuids: set[str]) -> None:
-    assert described_uuids(dataset(**spec)) == uuids
+    assert set(list_candidates(dataset(**spec))) == uuids
 
 
 def test_a_label_counts_for_a_new_dataset_only_rule_11() -> None:
     labels = {LABEL_UUID: OTHER_UUID}
     new, copy = dataset(source=None), dataset()
 
-    assert OTHER_UUID in described_uuids(replace(new, meta=replace(new.meta, labels=labels)))
-    assert OTHER_UUID not in described_uuids(replace(copy, meta=replace(copy.meta, labels=labels)))
+    assert OTHER_UUID in list_candidates(replace(new, meta=replace(new.meta, labels=labels)))
+    assert OTHER_UUID not in list_candidates(replace(copy, meta=replace(copy.meta, labels=labels)))
