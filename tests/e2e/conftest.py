@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sandbox.controlplane import ControlPlane
     from sandbox.seaweedfs import ObjectStore
+    from tests.support.moto import MotoServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,18 @@ def tls_front(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
+def moto_front(moto_server: MotoServer) -> Iterator[Front]:
+    """A front before another S3 server, which encrypts; the operator may use it."""
+    with running_front(moto_server.url) as front:
+        yield front
+
+
+@pytest.fixture(scope="session")
 def operator_process(
     control_plane: ControlPlane,
     object_store: ObjectStore,
     tls_front: TlsFront,
+    moto_front: Front,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[OperatorProcess]:
     """The operator, as its ServiceAccount, under the RBAC rules of the chart."""
@@ -53,7 +62,7 @@ def operator_process(
             "DTOOL_OPERATOR_FREEZE_QUIET_PERIOD": "1s",
             "DTOOL_OPERATOR_ALLOWED_HTTP_HOSTS": object_store.endpoint.removeprefix("http://"),
         },
-        more_endpoints=(tls_front.front.url,),
+        more_endpoints=(tls_front.front.url, moto_front.url),
     )
     yield process
     process.stop()

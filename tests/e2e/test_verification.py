@@ -1,0 +1,69 @@
+"""Damage of a frozen dataset is found by a verification that was asked for, and so is its repair."""
+
+import urllib.request
+
+from dtool_s3.layout import item_identifier
+from tests.support.datasets import ITEMS, UUID, DatasetFixture
+from tests.support.eventually import eventually
+from tests.support.lab import Lab, find_condition
+
+CONTENT = {"interval": "168h", "method": "Content"}
+
+
+def test_content_that_changed_is_found_by_reading_and_good_again_once_it_is_repaired(lab: Lab) -> None:
+    lab.write(lab.instruments)
+    lab.dataset("raw", source={"uri": lab.uri(UUID)})
+    lab.wait_state("raw", "Frozen")
+    key = DatasetFixture(prefix=f"u/{lab.alice}/").layout.item_key(item_identifier("a.txt"))
+    lab.put(lab.bucket, key, b"ALPHA")
+
+    lab.request("dtooldataset", "raw", what="verify")
+    status = lab.wait_condition("dtooldataset", "raw", "Verified", ("Unknown", "ContentNotRead"))
+    assert status["state"] == "Frozen"
+
+    lab.edit("raw", verify=CONTENT)
+    value = lab.request("dtooldataset", "raw", what="verify")
+    status = lab.wait_state("raw", "Damaged")
+    assert find_condition(status, "Verified")["status"] == "False"
+    assert find_condition(status, "Frozen")["status"] == "True"
+    assert find_condition(status, "Ready")["status"] == "False"
+    assert (status["lastHandledVerifyAt"], status["verified"]["mismatchCount"]) == (value, 1)
+    assert status["verified"]["mismatches"][0]["relpath"] == "a.txt"
+    reason = find_condition(status, "Verified")["reason"]
+    eventually(lambda: assert_told(lab, reason), within=5)
+    assert lab.read(lab.bucket, key) == b"ALPHA"
+    assert count_damaged(lab) >= 1
+
+    lab.put(lab.bucket, key, ITEMS["a.txt"])
+    lab.request("dtooldataset", "raw", what="verify")
+    status = lab.wait_condition("dtooldataset", "raw", "Verified", ("True", "ContentVerified"))
+    assert (status["state"], status["verified"]["evidence"]["read"]) == ("Frozen", len(ITEMS))
+    assert find_condition(status, "Ready")["status"] == "True"
+
+
+def test_an_item_that_vanished_is_found_by_listing(lab: Lab) -> None:
+    lab.write(lab.instruments)
+    lab.dataset("raw", source={"uri": lab.uri(UUID)})
+    lab.wait_state("raw", "Frozen")
+    key = DatasetFixture(prefix=f"u/{lab.alice}/").layout.item_key(item_identifier("a.txt"))
+    lab.object_store.client().delete_object(Bucket=lab.bucket, Key=key)
+
+    lab.request("dtooldataset", "raw", what="verify")
+
+    status = lab.wait_state("raw", "Damaged")
+    assert "a.txt" in find_condition(status, "Verified")["message"]
+    assert key not in lab.keys(lab.bucket)
+
+
+def assert_told(lab: Lab, reason: str) -> None:
+    assert reason in lab.events("raw")
+
+
+def count_damaged(lab: Lab) -> float:
+    """Read how many datasets the operator's metrics call damaged."""
+    assert lab.operator.running is not None
+    url = f"{lab.operator.running.health_url}/metrics"
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+        lines = answer.read().decode().splitlines()
+    start = 'dtool_operator_datasets{state="Damaged"}'
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
