@@ -317,3 +317,105 @@ def test_s3_is_asked_about_an_unfinished_copy_only() -> None:
     assert (inquiry.target.prefix, inquiry.origin) == ("u/alice/", None)
     assert find_inquiry(RELEASED["has lost its bucket object"][0]) is None
     assert find_inquiry(RELEASED["was reported frozen, wherever it is now"][0]) is None
+
+
+DIFFERS = see.reported(
+    see.marked(dataset(), finalizer=True),
+    plan_dataset(seen(see.marked(dataset()), transfer=see.ended(seen(), Reason.CONTENT_DIFFERS))),
+)
+DELETE = dataset(deletionPolicy="Delete")
+WHOLE = seen(unfinished(see.was_frozen(DELETE)), storage=HERE)
+
+POLICIES: dict[str, tuple[ObservedDataset, Told]] = {
+    "what a copy was refused to replace stays, and that is told": (
+        gone(seen(see.deleted(DIFFERS))),
+        Told(("left behind: Something else than the source lay at the target.", "no finalizer"), look=None),
+    ),
+    "an empty proto dataset stays": (
+        gone(seen(unfinished(dataset(source=None)))),
+        Told(("no finalizer",), look=None),
+    ),
+    "a frozen dataset stays where the policy says nothing": (
+        gone(seen(unfinished(see.was_frozen()))),
+        Told(("no finalizer",), look=None),
+    ),
+    "a frozen dataset goes where the policy is Delete": (WHOLE, Told((f"{REMOVE} wholly",), look="30s")),
+    "so does an adopted one": (
+        seen(unfinished(adopted(deletionPolicy="Delete")), storage=HERE),
+        Told((f"{REMOVE} wholly",), look="30s"),
+    ),
+    "and a proto": (
+        seen(unfinished(adopted(deletionPolicy="Delete")), storage=STARTED),
+        Told((f"{REMOVE} wholly",), look="30s"),
+    ),
+    "and what a copy was refused to replace": (
+        seen(see.deleted(replace(DIFFERS, spec=DELETE.spec)), storage=HERE),
+        Told((f"{REMOVE} wholly",), look="30s"),
+    ),
+    "not from under somebody else's prefix": (
+        replace(WHOLE, storage=replace(HERE, owner=OTHER)),
+        Told(("left behind: ", "no finalizer"), look=None),
+    ),
+    "nor where it is registered elsewhere": (
+        replace(WHOLE, storage=replace(HERE, registered_prefix="u/bob/")),
+        Told(("left behind: ", "no finalizer"), look=None),
+    ),
+    "nor where consent was withdrawn": (
+        gone(WHOLE, cluster=see.cluster(bucket(), namespaces=NOT_ADMITTED)),
+        Told(("left behind: ", "no finalizer"), look=None),
+    ),
+    "nor what an older object describes": (
+        gone(WHOLE, siblings=(see.older(adopted()),)),
+        Told(("left behind: ", "no finalizer"), look=None),
+    ),
+    "an owner that is named is replaced before": (
+        replace(
+            WHOLE,
+            cluster=see.cluster(bucket(takeOver=[{"namespace": "alice", "fromOwner": str(OTHER)}])),
+            storage=replace(HERE, owner=OTHER),
+        ),
+        Told(("own u/alice/ as cluster-1/ns-alice", f"{REMOVE} wholly"), look="30s"),
+    ),
+    "a namespace whose prefix is another's override waits": (
+        gone(WHOLE, cluster=see.cluster(bucket(prefixOverrides=[{"namespace": "x", "prefix": "u/alice/"}]))),
+        Told((), "Frozen", None, "back off"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", POLICIES)
+def test_rule_18_by_policy(case: str) -> None:
+    look, expected = POLICIES[case]
+
+    told = tell(plan_dataset(look))
+
+    done = tuple(one[: len(wanted)] for one, wanted in zip(told.do, expected.do, strict=True))
+    assert (done, told.state, told.look) == (expected.do, expected.state, expected.look)
+
+
+@pytest.mark.parametrize("case", [case for case in POLICIES if "wholly" in str(POLICIES[case][1].do)])
+def test_rule_10_a_removal_of_all_is_begun_once_and_lets_the_object_go(case: str) -> None:
+    look = POLICIES[case][0]
+    begun = see.carried_out(look, plan_dataset(look))
+    assert begun.transfer is not None
+
+    assert tell(plan_dataset(begun)) == Told((), look="30s")
+    ended = see.ended(begun, None, task=begun.transfer.task)
+    assert tell(plan_dataset(replace(begun, transfer=ended))) == Told(("no finalizer",), look=None)
+
+
+@pytest.mark.parametrize(
+    "one", [DELETE, adopted(deletionPolicy="Delete"), dataset(source=None, deletionPolicy="Delete")]
+)
+def test_rule_18_the_finalizer_stands_while_the_policy_is_delete(one: DtoolDataset) -> None:
+    label = one.uid if one.spec.is_new_dataset else see.UUID
+    watched = see.was_frozen(see.marked(one))
+    frozen = replace(
+        see.marked(watched, label=label), status=watched.status.model_copy(update={"uuid": label})
+    )
+
+    assert tell(plan_dataset(seen(frozen, storage=HERE))).do == ("put finalizer, label",)
+    kept = replace(frozen, spec=replace(one).spec.model_copy(update={"deletion_policy": "Retain"}))
+    assert tell(plan_dataset(seen(see.marked(kept, finalizer=True, label=label), storage=HERE))).do == (
+        "no finalizer, label",
+    )
