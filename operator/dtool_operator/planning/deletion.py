@@ -24,6 +24,7 @@ from dtool_operator.planning.placement import (
     check_ready,
     check_writable,
     find_older_claim,
+    find_other_claim,
     resolve_target,
 )
 from dtool_operator.planning.plan import (
@@ -41,6 +42,7 @@ from dtool_operator.planning.storage_check import check_owner
 from dtool_operator.planning.task import Task, TaskKind
 from dtool_operator.planning.verdict import Refused
 from dtool_operator.planning.work import build_refresh, build_removal, build_start, plan_owner
+from dtool_s3.uri import is_uuid
 
 #: What a deletion does not wait for, where it is gone: the keys, the bucket.
 _VANISHED = frozenset({Reason.SECRET_NOT_FOUND, Reason.BUCKET_NOT_FOUND})
@@ -74,7 +76,8 @@ def find_fate(dataset: DtoolDataset) -> Fate:
     A proto dataset without a source is nowhere else, and so may be what a copy was refused to replace.
     """
     if dataset.spec.deletion_policy is DeletionPolicy.DELETE:
-        return Fate(is_kept=False, only_proto=False)
+        # what is known by its label alone was never reported as this object's
+        return Fate(is_kept=False, only_proto=dataset_uuid(dataset) is None)
     if was_frozen(dataset) or dataset.spec.source is None:
         return Fate(is_kept=True)
     ready = find_condition(dataset.status.conditions, ConditionType.READY)
@@ -104,9 +107,10 @@ def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
 def resolve_removal(seen: ObservedDataset) -> Target | Refusal:
     """Find the place of what shall go, if the cluster still lets it be touched."""
     dataset = seen.dataset
-    # the label is written with the finalizer, before anything under the uuid
-    uuid = dataset_uuid(dataset) or dataset.meta.labels.get(LABEL_UUID)
-    if dataset.spec.bucket_ref is None or uuid is None:
+    # the label is written with the finalizer, before anything under the uuid; users copy both along
+    known = dataset_uuid(dataset)
+    uuid = known or dataset.meta.labels.get(LABEL_UUID, "")
+    if dataset.spec.bucket_ref is None or not is_uuid(uuid):
         return Refusal(Reason.BUCKET_NOT_FOUND, "The object never had a dataset in a bucket.")
     if dataset.namespace not in seen.cluster.namespaces:
         return Refusal(Reason.BUCKET_NOT_FOUND, f"Namespace {dataset.namespace!r} is gone.")
@@ -114,7 +118,8 @@ def resolve_removal(seen: ObservedDataset) -> Target | Refusal:
     if isinstance(target, Refusal):
         return target
     return (
-        find_older_claim(dataset, target, seen.siblings, seen.cluster)
+        (find_other_claim(target, seen.siblings, seen.cluster) if known is None else None)
+        or find_older_claim(dataset, target, seen.siblings, seen.cluster)
         or check_writable(target.bucket)
         or _check_usable(target.bucket)
         or target

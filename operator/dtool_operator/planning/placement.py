@@ -3,6 +3,7 @@
 Each check returns a Refusal or lets the next one speak; S3 is asked only when all of them are content.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -145,18 +146,38 @@ def find_older_claim(
 ) -> Refusal | None:
     """Refuse where an older object of this namespace describes the same dataset at the same place."""
     rank = claim_rank(dataset)
-    for other in sorted(siblings, key=claim_rank):
-        if claim_rank(other) >= rank:
-            break
+    older = [
+        other
+        for other in siblings
+        if claim_rank(other) < rank and _is_same_dataset(dataset, other, target.uuid)
+    ]
+    first = _find_first(older, target, cluster)
+    if first is None:
+        return None
+    return Refusal(
+        Reason.CLAIMED_BY_ANOTHER,
+        f"DtoolDataset {first.name!r} came first and describes the same dataset; delete one of them.",
+    )
+
+
+def find_other_claim(
+    target: Target, siblings: tuple[DtoolDataset, ...], cluster: ClusterView
+) -> Refusal | None:
+    """Refuse where another object of this namespace, of any age, describes the dataset at this place."""
+    describing = [other for other in siblings if dataset_uuid(other) == target.uuid]
+    other = _find_first(describing, target, cluster)
+    if other is None:
+        return None
+    return Refusal(Reason.CLAIMED_BY_ANOTHER, f"DtoolDataset {other.name!r} describes dataset {target.uuid}.")
+
+
+def _find_first(others: Iterable[DtoolDataset], target: Target, cluster: ClusterView) -> DtoolDataset | None:
+    """Return the first object whose dataset lies, or shall lie, where the target does."""
+    for other in sorted(others, key=claim_rank):
         ref = other.spec.bucket_ref
-        if ref is None or not _is_same_dataset(dataset, other, target.uuid):
-            continue
-        bucket = find_bucket(ref.namespace or other.namespace, ref.name, cluster)
+        bucket = ref and find_bucket(ref.namespace or other.namespace, ref.name, cluster)
         if isinstance(bucket, DtoolBucket) and _same_place(bucket, other.namespace, target):
-            return Refusal(
-                Reason.CLAIMED_BY_ANOTHER,
-                f"DtoolDataset {other.name!r} came first and describes the same dataset; delete one of them.",
-            )
+            return other
     return None
 
 

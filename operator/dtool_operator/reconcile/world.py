@@ -86,8 +86,9 @@ class World:
         if not isinstance(dataset, DtoolDataset):
             return ()
         source, original = self.source_of(dataset), find_original(dataset)
-        uuid = dataset_uuid(dataset) or (None if source is None else source.status.uuid)
-        claimants = [] if uuid is None else [*self._datasets.claimants(dataset.namespace, uuid)]
+        uuid, label = dataset_uuid(dataset), dataset.meta.labels.get(LABEL_UUID)
+        uuids = [uuid] if uuid else [source.status.uuid if source else None, label]
+        claimants = [one for u in uuids if u for one in self._datasets.claimants(dataset.namespace, u)]
         if original is not None:
             # copies of one source are rivals before their uuid is known
             copies = self._datasets.followers(*original)

@@ -3,7 +3,9 @@
 import asyncio
 from typing import Any
 
-from dtool_operator.names import DATASET_PLURAL
+import pytest
+
+from dtool_operator.names import DATASET_PLURAL, FINALIZER, LABEL_UUID
 from dtool_s3.store.faults import Fault
 from tests.support.datasets import UUID, DatasetFixture
 from tests.support.eventually import eventually_async
@@ -53,3 +55,61 @@ async def test_rule_13_a_copy_that_went_while_it_was_suspended_is_not_reported_f
 
     assert play.status("alice", "raw")["state"] == "Frozen"
     assert TARGET.admin_metadata_key in play.server.keys("lab-data")
+
+
+@pytest.mark.parametrize("first", ["original", "copy"])
+async def test_what_a_label_alone_says_costs_no_other_objects_dataset_rule_11(play: Play, first: str) -> None:
+    """An exported object that is applied again for something else brings label and finalizer along."""
+    await play.store_dataset("lab-data", prefix="u/alice/")
+    source = {"dataset": {"name": "not-there-yet"}}
+    applied: dict[str, dict[str, Any]] = {"original": {"uuid": UUID}, "copy": {"source": source}}
+    for name in (first, *(applied.keys() - {first})):
+        play.dataset("alice", name, deletionPolicy="Delete", **applied[name])
+    await play.settle()
+    await mark(play, "copy", UUID)
+    keys = play.server.keys("lab-data")
+
+    play.cluster.delete(DATASET_PLURAL, "alice", "copy")
+    await play.settle()
+
+    assert not play.cluster.exists(DATASET_PLURAL, "alice", "copy")
+    assert play.server.keys("lab-data") == keys
+
+
+async def test_what_a_label_alone_says_costs_no_frozen_dataset_rule_11(play: Play) -> None:
+    await play.store_dataset("lab-data", prefix="u/alice/")
+    play.dataset("alice", "copy", deletionPolicy="Delete", source={"dataset": {"name": "not-there-yet"}})
+    await play.settle()
+    await mark(play, "copy", UUID)
+    keys = set(play.server.keys("lab-data"))
+
+    play.cluster.delete(DATASET_PLURAL, "alice", "copy")
+    await play.settle()
+
+    assert not play.cluster.exists(DATASET_PLURAL, "alice", "copy")
+    assert keys <= set(play.server.keys("lab-data"))
+
+
+async def mark(play: Play, name: str, uuid: str) -> None:
+    """Put the operator's label and finalizer on an object, as a user may."""
+    body = play.cluster.get(DATASET_PLURAL, "alice", name)
+    await play.cluster.patch_metadata(
+        play.cluster.ref(DATASET_PLURAL, "alice", name),
+        resource_version=body["metadata"]["resourceVersion"],
+        finalizers=(FINALIZER,),
+        labels={LABEL_UUID: uuid},
+    )
+
+
+async def test_a_label_that_is_no_uuid_names_nothing_to_be_removed(play: Play) -> None:
+    play.dataset("alice", "first")
+    play.dataset("alice", "copy", deletionPolicy="Delete", source={"dataset": {"name": "not-there-yet"}})
+    await play.settle()
+    play.server.write("lab-data", "u/alice/run-17/plain", b"an object of theirs")
+    await mark(play, "copy", "run-17")
+
+    play.cluster.delete(DATASET_PLURAL, "alice", "copy")
+    await play.settle()
+
+    assert not play.cluster.exists(DATASET_PLURAL, "alice", "copy")
+    assert "u/alice/run-17/plain" in play.server.keys("lab-data")
