@@ -17,7 +17,7 @@ from dtool_operator.planning.deletion import plan_deletion
 from dtool_operator.planning.frozen import watch_frozen
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.imported import is_imported
-from dtool_operator.planning.metadata import find_wanted, plan_metadata
+from dtool_operator.planning.metadata import expect_metadata, plan_metadata
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.plan import (
@@ -231,8 +231,10 @@ def _find_ending(seen: ObservedDataset) -> Refusal | None:
 def _report_done(seen: ObservedDataset, target: Target, record: TransferRecord) -> DatasetPlan:
     actions: list[DatasetAction] = [mark_finished(seen, target), ForgetTransfer()]
     # README, tags and annotations of the spec come on top of what a copy has of its source
-    later = resync(seen) if find_wanted(seen.dataset) is None else timedelta(0)
-    return conclude(seen, Done(record), target=target, actions=actions, look_again=later)
+    metadata = expect_metadata(seen.dataset)
+    return conclude(
+        seen, Done(record), target=target, actions=actions, look_again=resync(seen), metadata=metadata
+    )
 
 
 def _report_failure(seen: ObservedDataset, target: Target, record: TransferRecord) -> DatasetPlan:

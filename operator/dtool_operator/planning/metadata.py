@@ -50,6 +50,13 @@ def is_out_of_sync(dataset: DtoolDataset) -> bool:
     return synced is not None and synced.status is ConditionStatus.FALSE
 
 
+def expect_metadata(dataset: DtoolDataset) -> MetadataPlan | None:
+    """Say of data that have just been frozen that what the spec adds is to come; None: it adds nothing."""
+    if find_wanted(dataset) is None:
+        return None
+    return MetadataPlan(_unknown(), dataset.status.managed, is_pending=True)
+
+
 def plan_metadata(seen: ObservedDataset, target: Target, storage: StorageView | None) -> MetadataPlan:
     """Compare, note what will be added, then write it."""
     dataset = seen.dataset

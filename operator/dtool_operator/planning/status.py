@@ -74,6 +74,8 @@ def build_dataset_status(
     `metadata`: what is known of README, tags and annotations of a dataset that is there.
     """
     changes = _changes(dataset, verdict)
+    if metadata is None and isinstance(verdict, Kept):
+        metadata = _known_metadata(dataset)
     if metadata is not None:
         changes = _with_metadata(changes, metadata)
     observed = [
@@ -109,6 +111,12 @@ def _changes(dataset: DtoolDataset, verdict: Verdict) -> dict[str, Any]:
             return _done(record)
         case Damaged(refusal, record):  # pragma: no branch
             return _damaged(refusal, record)
+
+
+def _known_metadata(dataset: DtoolDataset) -> MetadataPlan | None:
+    """Return what the last look said of them; what was not looked at is no better now (rule 13)."""
+    known = find_condition(dataset.status.conditions, ConditionType.METADATA_SYNCED)
+    return None if known is None else MetadataPlan(known, dataset.status.managed)
 
 
 def _with_metadata(changes: dict[str, Any], metadata: MetadataPlan) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dtool_operator.names import DATASET_PLURAL, FINALIZER, LABEL_UUID
+from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL, FINALIZER, LABEL_UUID
 from dtool_s3.store.faults import Fault
 from tests.support.datasets import UUID, DatasetFixture
 from tests.support.eventually import eventually_async
@@ -113,3 +113,39 @@ async def test_a_label_that_is_no_uuid_names_nothing_to_be_removed(play: Play) -
 
     assert not play.cluster.exists(DATASET_PLURAL, "alice", "copy")
     assert "u/alice/run-17/plain" in play.server.keys("lab-data")
+
+
+async def test_rule_13_metadata_are_not_called_synced_before_they_are_written(play: Play) -> None:
+    tell, told = play.cluster.on_change, []
+    assert tell is not None
+
+    def listen(plural: str, event: str, body: dict[str, Any]) -> None:
+        tell(plural, event, body)
+        conditions = {c["type"]: c["status"] for c in body.get("status", {}).get("conditions", [])}
+        if plural == DATASET_PLURAL and conditions.get("MetadataSynced") == "True":
+            told.append(TARGET.tag_key("green") in play.server.keys("lab-data"))
+
+    play.cluster.on_change = listen
+    await play.store_dataset()
+    play.dataset("alice", "raw", source=SOURCE, tags=["green"])
+    await play.settle()
+
+    assert told == [True]
+
+
+async def test_rule_13_metadata_that_are_not_in_place_keep_it_from_being_ready(play: Play) -> None:
+    """Also while nobody can look at them."""
+    await play.store_dataset()
+    play.dataset("alice", "raw", source=SOURCE)
+    await play.settle()
+    play.server.allows = lambda _, operation, __, key: operation != "put" or "/tags/" not in key
+    edit(play, tags=["green"])
+    await play.settle()
+    assert play.condition("alice", "raw", "MetadataSynced")["status"] == "False"
+
+    play.cluster.update_spec(BUCKET_PLURAL, "dtool-system", "lab", suspend=True)
+    await play.settle()
+
+    assert play.condition("alice", "raw", "MetadataSynced")["status"] == "False"
+    assert play.condition("alice", "raw")["status"] == "False"
+    assert play.condition("alice", "raw")["reason"] == "AccessDenied"
