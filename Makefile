@@ -92,8 +92,9 @@ format: env ## Format the code and sort imports
 	$(PYTHON) -m ruff format --quiet $(PACKAGES)
 
 .PHONY: docs
-docs: env ## Generate docs/api.md from the CRDs
+docs: env ## Generate docs/api.md, and the tables of docs/operations.md
 	$(PYTHON) docs/generate_api.py
+	$(PYTHON) docs/generate_operations.py
 
 .PHONY: clean
 clean: ## Remove the environment and caches of this checkout
