@@ -26,9 +26,13 @@ from dtool_s3.store.protocol import IF_ABSENT, ListedObject, ObjectInfo, Store, 
 
 #: An annotation in the store that exceeds the wanted one by more than this is replaced without being read.
 _MAX_EXCESS_BYTES = 1024 * 1024
+#: All annotations of a dataset together, as they are written: with its indentation JSON that is nested deeply
+#: takes hundreds of times the bytes that its author needed to say it.
+MAX_ANNOTATIONS_BYTES = 4 * 1024 * 1024
 #: One page of a listing; names that sort behind a full page are asked for one by one.
 _LISTED = 1000
 _README_ATTEMPTS = 3
+_ENCODER = json.JSONEncoder(indent=2, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +241,29 @@ def _normal_form(body: bytes) -> str | None:
 def _dump_all(annotations: Mapping[str, object]) -> dict[str, bytes]:
     """Return the bodies by name, in the form in which dtool writes annotations."""
     _check_annotations(annotations)
-    return {name: _dump(name, value) for name, value in annotations.items()}
+    bodies: dict[str, bytes] = {}
+    room_bytes = MAX_ANNOTATIONS_BYTES
+    for name, value in annotations.items():
+        bodies[name] = _dump(name, value, room_bytes)
+        room_bytes -= len(bodies[name])
+    return bodies
 
 
-def _dump(name: str, value: object) -> bytes:
+def _dump(name: str, value: object, max_bytes: int) -> bytes:
+    """Return the body; what is larger is refused before it is in memory."""
+    parts, size_bytes = [], 0
     try:
-        return json.dumps(value, indent=2, allow_nan=False).encode()
+        for part in _ENCODER.iterencode(value):
+            size_bytes += len(part)
+            if size_bytes > max_bytes:
+                raise SettingsError(
+                    f"annotation {name!r}: written with indentation, as dtool does, all annotations together "
+                    f"take more than {MAX_ANNOTATIONS_BYTES} bytes"
+                )
+            parts.append(part)
     except (TypeError, ValueError, RecursionError) as error:
         raise SettingsError(f"annotation {name!r} is no JSON: {str(error)[:120]}") from error
+    return "".join(parts).encode()
 
 
 def _encode(what: str, text: str) -> bytes:

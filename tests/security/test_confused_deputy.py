@@ -14,7 +14,7 @@ ARCHIVE = {"name": "archive", "namespace": ADMIN_NAMESPACE}
 SECRET_BYTES = b"alpha"
 
 #: Every way to name a dataset of `u/bob/` in the bucket lab-data.
-SOURCES = {
+SOURCES: dict[str, dict[str, Any]] = {
     "uri": {"uri": f"s3://lab-data/{UUID}"},
     "stored": {"stored": {"bucketRef": {"name": "lab", "namespace": ADMIN_NAMESPACE}, "uuid": UUID}},
     "dataset": {"dataset": {"name": "raw", "namespace": "bob"}},

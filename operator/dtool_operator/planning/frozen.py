@@ -10,7 +10,7 @@ from datetime import timedelta
 from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, mark_finished, resync
 from dtool_operator.planning.history import find_damage
-from dtool_operator.planning.metadata import MetadataPlan, plan_metadata
+from dtool_operator.planning.metadata import MetadataPlan, build_unsynced, plan_metadata
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.plan import (
@@ -58,6 +58,21 @@ def watch_frozen(seen: ObservedDataset, target: Target, storage: StorageView | R
     return _keep(seen, target, actions=[mark_finished(seen, target), *_stop(seen)], metadata=metadata)
 
 
+def report_spoilt(seen: ObservedDataset, target: Target, freeze: Task) -> DatasetPlan | None:
+    """Report what was written after the flip: the dataset is frozen, and not as it was frozen (rule 14).
+
+    None: the freeze found nothing of that kind.
+    """
+    record = seen.transfer
+    if record is None or record.facts is None or record.task.fingerprint != freeze.fingerprint:
+        return None
+    failure = find_failure(record)
+    if failure is None:
+        return None
+    actions: list[DatasetAction] = [mark_finished(seen, target), ForgetTransfer()]
+    return conclude(seen, Damaged(failure, record), target=target, actions=actions, look_again=resync(seen))
+
+
 def _keep(
     seen: ObservedDataset,
     target: Target,
@@ -85,6 +100,9 @@ def _watch_unseen(seen: ObservedDataset, target: Target, refusal: Refusal) -> Da
             return conclude(seen, Damaged(refusal), target=target, look_again=resync(seen))
         case Reason.PREFIX_OWNED_BY_OTHER:
             return conclude(seen, Refused(refusal), target=target, look_again=Backoff())
+        case Reason.INVALID_SPEC:  # of the spec a look compares README, tags and annotations alone
+            unsynced = MetadataPlan(build_unsynced(refusal), seen.dataset.status.managed)
+            return _keep(seen, target, actions=[], metadata=unsynced, look_again=resync(seen))
         case _:
             return _keep(seen, target, actions=[], look_again=Backoff())
 
