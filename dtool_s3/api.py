@@ -88,7 +88,7 @@ async def list_datasets(
     """
     bucket = open_bucket(base_uri, configure)
     places = {bucket.configuration.prefix, *map(with_slash, prefixes)}
-    return await catalog.list_datasets(bucket.store, prefixes=places, previous=previous)
+    return await catalog.list_datasets(bucket.store, prefixes=places, previous=previous, max_keys=None)
 
 
 async def verify(

@@ -4,7 +4,8 @@ The first look costs one LIST per thousand registration keys, one per known pref
 below it), and one GET per dataset, which costs what a HEAD costs and shows whether header and body agree. A
 registration key whose ETag is the MD5 of a known prefix needs no GET of its own. A later look that is given
 the earlier catalog makes the same LISTs and one HEAD per proto dataset; each frozen dataset is looked at
-again in one of `refresh_every` looks. One bad key never hides the rest.
+again in one of `refresh_every` looks. One bad key never hides the rest, and keys that are none of dtool's
+are not held, however many they are.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from dtool_s3.catalog_keys import MAX_KEYS, list_registrations, list_roots
 from dtool_s3.concurrency import map_bounded
 from dtool_s3.digest import md5_hexdigest
 from dtool_s3.errors import (
@@ -26,10 +28,11 @@ from dtool_s3.freezing import read_admin_metadata
 from dtool_s3.layout import REGISTRATION_KEY_PREFIX, DatasetLayout
 from dtool_s3.registration import read_registration
 from dtool_s3.store.protocol import ListedObject, Store
-from dtool_s3.uri import is_uuid
 
 #: How many small requests of one listing are in flight.
 CONCURRENCY = 64
+#: How much of a name is told; dtool's own have 80 characters at most.
+NAME_CHARACTERS = 256
 #: A frozen dataset is looked at again in one of so many looks.
 REFRESH_EVERY = 100
 
@@ -75,7 +78,7 @@ class Catalog:
 
     `entries`: what its registration keys lead to, by UUID. `unregistered`: datasets under known prefixes to
     which no registration key leads, by prefix and UUID. `unlisted`: prefixes that the credentials may not
-    list, so that unregistered datasets there are not known.
+    list, or directly below which too much lies, so that unregistered datasets there are not known.
     """
 
     entries: Mapping[str, CatalogEntry]
@@ -108,21 +111,26 @@ async def list_datasets(
     finds_unregistered: bool = True,
     refresh_every: int = REFRESH_EVERY,
     concurrency: int = CONCURRENCY,
+    max_keys: int | None = MAX_KEYS,
 ) -> Catalog:
     """List the datasets of a bucket.
 
     `prefixes` are the known ones: below them (None: at the bucket's top) unregistered datasets are looked for
     unless `finds_unregistered` is false; what is registered elsewhere is outside (None: nothing is).
     `previous` is an earlier result for the same bucket. `refresh_every` 0: what was found frozen is taken
-    over for as long as its registration key and its folder are there.
+    over for as long as its registration key and its folder are there. `max_keys` bounds what anybody's keys
+    can cost: a prefix with more entries directly below it is not looked through.
 
     Trouble with one dataset makes that entry unreadable. Raises what listing the registration keys raises,
-    and BucketUnreachable, Throttled, CredentialsRejected and the like wherever they come.
+    NotSupported where they are more than `max_keys`, and BucketUnreachable, Throttled, CredentialsRejected
+    and the like wherever they come.
     """
     known = None if prefixes is None else frozenset(prefixes)
     looked_below = sorted({""} if known is None else known) if finds_unregistered else []
-    registered = await _list_registrations(store)
-    found = await map_bounded(lambda prefix: _list_roots(store, prefix), looked_below, limit=concurrency)
+    registered = await list_registrations(store, max_keys)
+    found = await map_bounded(
+        lambda prefix: list_roots(store, prefix, max_keys), looked_below, limit=concurrency
+    )
     look = _Look(
         store,
         previous,
@@ -258,27 +266,13 @@ class _Look:
         return replace(
             found,
             state=EntryState.FROZEN if admin.is_frozen else EntryState.PROTO,
-            name=admin.name,
-            creator_username=admin.creator_username,
+            # of ten thousand names that take 64 KB each only this much stays in memory
+            name=admin.name[:NAME_CHARACTERS],
+            creator_username=admin.creator_username[:NAME_CHARACTERS],
             etag=etag,
             created_at=admin.created_at,
             frozen_at=admin.frozen_at,
         )
-
-
-async def _list_registrations(store: Store) -> list[ListedObject]:
-    """List the registration keys; what lies below prefixes such as `dtool-x/` is not looked through."""
-    listing = await store.list(REGISTRATION_KEY_PREFIX, delimiter="/")
-    return [o for o in listing.objects if is_uuid(o.key.removeprefix(REGISTRATION_KEY_PREFIX))]
-
-
-async def _list_roots(store: Store, prefix: str) -> frozenset[str] | None:
-    """List the folders `<prefix><uuid>/`; None where the credentials may not list them."""
-    try:
-        listing = await store.list(prefix, delimiter="/")
-    except AccessDenied:
-        return None
-    return frozenset(root for root in listing.common_prefixes if is_uuid(root[len(prefix) : -1]))
 
 
 async def _read_prefix(store: Store, uuid: str) -> str | None:

@@ -78,7 +78,7 @@ class S3StorageBroker(UrlBroker):
         if self.uuid:
             raise DatasetMissing(f"there is no dataset {self._uri}; its bucket is {self.key}://{self.bucket}")
         prefixes = ("", self._configuration.prefix)
-        catalog = run(list_datasets(self.store, prefixes=prefixes, finds_unregistered=False))
+        catalog = run(list_datasets(self.store, prefixes=prefixes, finds_unregistered=False, max_keys=None))
         for entry in catalog.entries.values():
             if entry.state is EntryState.UNREADABLE:
                 logger.warning("dataset_unreadable uuid=%s detail=%s", entry.uuid, entry.detail)

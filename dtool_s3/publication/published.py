@@ -8,7 +8,7 @@ Nothing of what a server says is believed: documents are bounded, URLs stay on t
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self, final
@@ -137,6 +137,7 @@ class PublishedStore(ReadOnlyStore):
         *,
         delimiter: str = "",  # noqa: ARG002 - there is one dataset
         limit: int | None = None,
+        keeps: Callable[[str], bool] | None = None,
     ) -> Listing:
         """List what is published, as the manifests say; sizes of documents are the largest that are read.
 
@@ -152,8 +153,10 @@ class PublishedStore(ReadOnlyStore):
         sizes = {layout.item_key(i): item.size_bytes for i, item in manifest.items.items()}
         sizes |= {f"{layout.root}{name}": max_document_bytes(name) for name in published.document_urls}
         sizes |= {layout.tag_key(tag): 0 for tag in published.tags}
-        keys = sorted(key for key in sizes if key.startswith(prefix))[:limit]
-        return Listing([ListedObject(key, sizes[key], "", _UNKNOWN) for key in keys])
+        keys = sorted(key for key in sizes if key.startswith(prefix))
+        shown = [key for key in keys[:limit] if keeps is None or keeps(key)]
+        objects = [ListedObject(key, sizes[key], "", _UNKNOWN) for key in shown]
+        return Listing(objects, is_cut=limit is not None and len(keys) > limit)
 
     async def _read(self, key: str, max_bytes: int) -> bytes:
         published, layout = await self._published(), self._layout

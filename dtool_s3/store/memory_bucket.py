@@ -149,9 +149,11 @@ class MemoryBucket:
         objects: list[ListedObject] = []
         common: dict[str, None] = {}
         for key in self.sorted_keys(prefix):
-            if limit is not None and len(objects) + len(common) >= limit:
-                break
             head, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+            if found and f"{prefix}{head}{delimiter}" in common:
+                continue
+            if limit is not None and len(objects) + len(common) >= limit:
+                return Listing(tuple(objects), tuple(common), is_cut=True)
             if found:
                 common[f"{prefix}{head}{delimiter}"] = None
             else:

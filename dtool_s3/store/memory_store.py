@@ -200,13 +200,20 @@ class MemoryStore:
         if failures:
             raise failures[0]
 
-    async def list(self, prefix: str, *, delimiter: str = "", limit: int | None = None) -> Listing:
+    async def list(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "",
+        limit: int | None = None,
+        keeps: Callable[[str], bool] | None = None,
+    ) -> Listing:
         """See the protocol."""
         listing = await self._ask("list", prefix, lambda content: content.list(prefix, delimiter, limit))
         entries = len(listing.objects) + len(listing.common_prefixes)
         further_pages = max(0, (entries - 1) // PAGE_ENTRIES)
         self._server.requests.extend([Request("list", self._bucket, prefix)] * further_pages)
-        return listing
+        return listing if keeps is None else _kept(listing, keeps)
 
     async def list_uploads(self, prefix: str) -> Sequence[Upload]:
         """See the protocol."""
@@ -308,3 +315,8 @@ async def _chunks(body: bytes, cutting: Sequence[Fault]) -> AsyncIterator[bytes]
         yield body[start : min(start + CHUNK_BYTES, end)]
     for fault in cutting:
         fault.raise_error()
+
+
+def _kept(listing: Listing, keeps: Callable[[str], bool]) -> Listing:
+    objects = tuple(listed for listed in listing.objects if keeps(listed.key))
+    return Listing(objects, tuple(filter(keeps, listing.common_prefixes)), listing.is_cut)

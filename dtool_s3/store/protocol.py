@@ -5,7 +5,7 @@ Implementations live beside this file; nothing here performs I/O. Every method r
 Keys are text; bodies are bytes; sizes are bytes; times are aware UTC datetimes.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,10 +50,14 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All keys under a prefix; with a delimiter, also the common prefixes directly below it."""
+    """All keys under a prefix; with a delimiter, also the common prefixes directly below it.
+
+    `is_cut`: a limit left some out.
+    """
 
     objects: Sequence[ListedObject]
     common_prefixes: Sequence[str] = ()
+    is_cut: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +187,19 @@ class Store(Protocol):
         Raises the first error of any key, after all were tried.
         """
 
-    async def list(self, prefix: str, *, delimiter: str = "", limit: int | None = None) -> Listing:
-        """List the keys that start with `prefix` (plain text comparison), at most `limit`, in key order."""
+    async def list(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "",
+        limit: int | None = None,
+        keeps: Callable[[str], bool] | None = None,
+    ) -> Listing:
+        """List the keys that start with `prefix` (plain text comparison), at most `limit`, in key order.
+
+        Keys and common prefixes for which `keeps` is false are counted for the limit and neither held nor
+        given. Without a limit a store may raise NotSupported (`TooManyKeys`) above a bound of its own.
+        """
 
     async def list_uploads(self, prefix: str) -> Sequence[Upload]:
         """List unfinished multipart uploads of keys that start with `prefix`."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Self, final
 
+from dtool_s3.errors import NotSupported
 from dtool_s3.settings import CredentialsSource, Endpoint, ambient_credentials
 from dtool_s3.store.boto import listing, multipart, publishing, reading, removing, writing
 from dtool_s3.store.boto.connection import READ_TIMEOUT_SECONDS, Connection
@@ -31,6 +32,9 @@ from dtool_s3.store.protocol import (
     Upload,
 )
 
+#: What a listing without a limit may hold: half a gigabyte, more than a manifest of the largest size names.
+MAX_LISTED_KEYS = 1_000_000
+
 
 @final
 class S3Store:
@@ -41,11 +45,12 @@ class S3Store:
     time, and twice as many of the object loop, each in a thread. `on_request` is told every request that is
     sent, repetitions included; `on_answer` afterwards the same request and "ok" or its error's reason
     ("Unanswered": the object loop's attempt was of no use, botocore asks again). `read_timeout_seconds` is
-    the longest silence of the server, but for its own long work (large copies, completing uploads).
+    the longest silence of the server, but for its own long work (large copies, completing uploads);
+    `max_listed_keys` how much a listing without a limit may hold.
     `close()` or `async with` ends the threads; without it they end with the object.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a default and is said by name
         self,
         endpoint: Endpoint,
         bucket: str,
@@ -56,7 +61,9 @@ class S3Store:
         on_request: Callable[[Request], None] | None = None,
         on_answer: Callable[[Request, str], None] | None = None,
         read_timeout_seconds: int = READ_TIMEOUT_SECONDS,
+        max_listed_keys: int = MAX_LISTED_KEYS,
     ) -> None:
+        self._max_listed_keys = max_listed_keys
         self._connection = Connection(
             endpoint,
             bucket,
@@ -159,9 +166,23 @@ class S3Store:
         """See the protocol."""
         await removing.delete_many(self._connection, keys)
 
-    async def list(self, prefix: str, *, delimiter: str = "", limit: int | None = None) -> Listing:
+    async def list(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "",
+        limit: int | None = None,
+        keeps: Callable[[str], bool] | None = None,
+    ) -> Listing:
         """See the protocol."""
-        return await listing.list_objects(self._connection, prefix, delimiter=delimiter, limit=limit)
+        most = self._max_listed_keys if limit is None else limit
+        found = await listing.list_objects(
+            self._connection, prefix, delimiter=delimiter, limit=most, keeps=keeps
+        )
+        if limit is None and found.is_cut:
+            message = f"{self._connection.place(prefix)} has more than {most:,} keys below it"
+            raise NotSupported(message, code="TooManyKeys")
+        return found
 
     async def list_uploads(self, prefix: str) -> Sequence[Upload]:
         """See the protocol."""

@@ -30,6 +30,8 @@ from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_
 _ATTEMPTS = 4
 #: Keys of one DeleteObjects request.
 _BATCH_KEYS = 1000
+#: Keys that are held at a time, however many there are.
+_LISTED_KEYS = 50_000
 
 
 async def remove_dataset(
@@ -51,15 +53,17 @@ async def remove_dataset(
             f"prefix than {layout.prefix!r}; nothing was removed"
         )
     removed = await _remove_admin_metadata(store, layout, only_proto=only_proto)
-    for attempt in range(_ATTEMPTS):
+    attempt = 0
+    while attempt < _ATTEMPTS:
         # policies for datasets seldom grant this, and uploads are no keys: nobody sees them
         with suppress(AccessDenied, NotSupported):
             await abort_uploads(store, layout.root)
-        objects = (await store.list(layout.root)).objects
-        if not objects:
+        listing = await store.list(layout.root, limit=_LISTED_KEYS)
+        if not listing.objects:
             return removed + await _remove_registration(store, layout)
         removed += await _remove_admin_metadata(store, layout, only_proto=only_proto) if attempt else 0
-        removed += await _remove_keys(store, layout, objects, no_progress if attempt else on_progress)
+        removed += await _remove_keys(store, layout, listing.objects, no_progress if attempt else on_progress)
+        attempt += not listing.is_cut
     raise WrittenWhileFreezing(f"somebody keeps writing under {layout.root!r} while it is removed")
 
 

@@ -294,6 +294,28 @@ async def test_a_limit_bounds_keys_and_common_prefixes_together(store: Store) ->
     assert len((await store.list("", limit=100)).objects) == 5
 
 
+async def test_a_listing_says_whether_its_limit_left_something_out(store: Store) -> None:
+    for key in ["a/1", "a/2", "b/1", "c"]:
+        await store.put(key, b"")
+
+    cut = [(await store.list("", delimiter="/", limit=limit)).is_cut for limit in (1, 2, 4)]
+
+    assert cut == [True, True, False]
+    assert (await store.list("", limit=3)).is_cut
+    assert not (await store.list("")).is_cut
+
+
+async def test_keys_that_nobody_wants_are_not_given_and_count_for_the_limit(store: Store) -> None:
+    for key in ["a/1", "b/1", "c", "d"]:
+        await store.put(key, b"")
+
+    listing = await store.list("", delimiter="/", keeps=lambda key: key in {"b/", "d"})
+    cut = await store.list("", delimiter="/", limit=3, keeps=lambda key: key == "d")
+
+    assert ([o.key for o in listing.objects], list(listing.common_prefixes)) == (["d"], ["b/"])
+    assert (cut.objects, cut.common_prefixes, cut.is_cut) == ((), (), True)
+
+
 async def test_a_listing_goes_on_past_a_thousand_keys(store: Store) -> None:
     names = [f"items/{number:04}" for number in range(1003)]
     await asyncio.gather(*(store.put(name, b"") for name in names))

@@ -1,6 +1,6 @@
 """A store whose keys all lie under a prefix that its user does not see: a bucket within a bucket."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -110,10 +110,18 @@ class PrefixedStore:
     async def delete_many(self, keys: Sequence[str]) -> None:
         await self._inner.delete_many([self._key(key) for key in keys])
 
-    async def list(self, prefix: str, *, delimiter: str = "", limit: int | None = None) -> Listing:
-        found = await self._inner.list(self._key(prefix), delimiter=delimiter, limit=limit)
+    async def list(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "",
+        limit: int | None = None,
+        keeps: Callable[[str], bool] | None = None,
+    ) -> Listing:
+        keeps_inner = None if keeps is None else lambda key: keeps(self._own(key))
+        found = await self._inner.list(self._key(prefix), delimiter=delimiter, limit=limit, keeps=keeps_inner)
         objects = tuple(replace(listed, key=self._own(listed.key)) for listed in found.objects)
-        return Listing(objects, tuple(map(self._own, found.common_prefixes)))
+        return Listing(objects, tuple(map(self._own, found.common_prefixes)), found.is_cut)
 
     async def list_uploads(self, prefix: str) -> Sequence[Upload]:
         return tuple(map(self._own_upload, await self._inner.list_uploads(self._key(prefix))))

@@ -1,6 +1,6 @@
 """Listings of objects and of unfinished uploads, page by page; owns no state."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dtool_s3.errors import BucketUnreachable
@@ -11,7 +11,14 @@ from dtool_s3.store.protocol import ListedObject, Listing, Upload
 PAGE_ENTRIES = 1000
 
 
-async def list_objects(connection: Connection, prefix: str, *, delimiter: str, limit: int | None) -> Listing:
+async def list_objects(
+    connection: Connection,
+    prefix: str,
+    *,
+    delimiter: str,
+    limit: int,
+    keeps: Callable[[str], bool] | None = None,
+) -> Listing:
     """List keys with ListObjectsV2 (botocore asks for URL encoding and undoes it).
 
     The result is sorted by the keys' UTF-8 bytes; a server that keeps directories may choose the `limit`
@@ -20,17 +27,23 @@ async def list_objects(connection: Connection, prefix: str, *, delimiter: str, l
     objects: dict[str, ListedObject] = {}
     common: dict[str, None] = {}
     parameters: dict[str, Any] = {"Bucket": connection.bucket, "Prefix": prefix, "Delimiter": delimiter}
-    while limit is None or len(objects) + len(common) < limit:
-        wanted = PAGE_ENTRIES if limit is None else limit - len(objects) - len(common)
-        page = await _page(connection, prefix, parameters | {"MaxKeys": min(PAGE_ENTRIES, wanted)})
-        objects.update((entry["Key"], parse_listed(entry)) for entry in page.get("Contents", ()))
-        common.update(dict.fromkeys(entry["Prefix"] for entry in page.get("CommonPrefixes", ())))
-        if not page.get("IsTruncated"):
-            break
-        parameters["ContinuationToken"] = _token(connection, page, parameters.get("ContinuationToken"))
+    left, is_cut = limit, True
+    while is_cut and left > 0:
+        page = await _page(connection, prefix, parameters | {"MaxKeys": min(PAGE_ENTRIES, left)})
+        contents, prefixes = page.get("Contents", ()), page.get("CommonPrefixes", ())
+        left -= len(contents) + len(prefixes)
+        for entry in contents:
+            if keeps is None or keeps(entry["Key"]):
+                objects[entry["Key"]] = parse_listed(entry)
+        found = (entry["Prefix"] for entry in prefixes)
+        common.update(dict.fromkeys(name for name in found if keeps is None or keeps(name)))
+        is_cut = bool(page.get("IsTruncated"))
+        if is_cut:
+            parameters["ContinuationToken"] = _token(connection, page, parameters.get("ContinuationToken"))
     return Listing(
         tuple(sorted(objects.values(), key=lambda listed: listed.key.encode())),
         tuple(sorted(common, key=str.encode)),
+        is_cut,
     )
 
 

@@ -21,7 +21,7 @@ from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
 from dtool_s3.transfer.progress import Phase, Progress
-from dtool_s3.transfer.removal import remove_dataset
+from dtool_s3.transfer.removal import _LISTED_KEYS, remove_dataset
 from tests.support.datasets import UUID, DatasetFixture, write_dataset
 
 PREFIX = "u/alice/"
@@ -296,3 +296,14 @@ async def test_progress_counts_keys_and_bytes() -> None:
     assert {progress.phase for progress in seen} == {Phase.REMOVING}
     assert seen[-1].items == seen[-1].items_total == removed - 2
     assert seen[-1].bytes == seen[-1].bytes_total > 0
+
+
+async def test_more_keys_than_are_held_at_a_time_are_removed_in_turns() -> None:
+    server = await _server()
+    for number in range(3 * _LISTED_KEYS // 2):
+        server.write("lab", f"{LAYOUT.root}foreign/{number:06}", b"")
+
+    removed = await remove_dataset(server.store("lab"), LAYOUT)
+
+    assert removed > 3 * _LISTED_KEYS // 2
+    assert set(server.keys("lab")) == set(OTHERS)
