@@ -14,7 +14,7 @@ from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, mark_finished, resync
 from dtool_operator.planning.deletion import plan_deletion
-from dtool_operator.planning.frozen import watch_frozen
+from dtool_operator.planning.frozen import report_spoilt, watch_frozen
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.imported import is_imported
 from dtool_operator.planning.metadata import expect_metadata, plan_metadata
@@ -108,6 +108,9 @@ def _look_after(seen: ObservedDataset, target: Target, storage: StorageView) -> 
     freeze = build_freeze(seen, target, storage)
     is_just_frozen = find_standing(seen, freeze) is Standing.DONE
     if storage.admin.is_frozen and not is_just_frozen:
+        spoilt = report_spoilt(seen, target, freeze)
+        if spoilt is not None:
+            return spoilt
         return _follow(seen, target, build_verification(seen, target, storage), storage, None)
     if seen.dataset.spec.freeze:
         return _follow(seen, target, freeze, storage, None)

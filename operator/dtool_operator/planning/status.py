@@ -29,7 +29,7 @@ from dtool_operator.planning.history import find_damage, was_frozen
 from dtool_operator.planning.metadata import MetadataPlan
 from dtool_operator.planning.observed import Refusal
 from dtool_operator.planning.placement import Target
-from dtool_operator.planning.task import ProgressLine, TaskKind
+from dtool_operator.planning.task import DatasetFacts, ProgressLine, TaskKind
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.planning.verdict import (
     Damaged,
@@ -251,6 +251,15 @@ def _done(record: TransferRecord) -> dict[str, object]:
             verified,
             _condition(ConditionType.METADATA_SYNCED, ConditionStatus.TRUE, Reason.SYNCED),
         ],
+        "progress": None,
+        **_describe(facts),
+        **_verification(record),
+    }
+
+
+def _describe(facts: DatasetFacts) -> dict[str, object]:
+    """Say which dataset it is, and how large."""
+    return {
         "name": facts.name,
         "creator_username": facts.creator_username,
         "created_at": _time(facts.created_at),
@@ -258,8 +267,6 @@ def _done(record: TransferRecord) -> dict[str, object]:
         "items": facts.items,
         "size_bytes": facts.size_bytes,
         "size": format_size(facts.size_bytes),
-        "progress": None,
-        **_verification(record),
     }
 
 
@@ -293,6 +300,7 @@ def _damaged(refusal: Refusal, record: TransferRecord | None) -> dict[str, objec
             _condition(ConditionType.METADATA_SYNCED, ConditionStatus.UNKNOWN, refusal.reason),
         ],
         "progress": None,
+        **({} if record is None or record.facts is None else _describe(record.facts)),
         **({} if record is None else _verification(record)),
     }
 

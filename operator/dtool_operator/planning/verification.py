@@ -18,7 +18,9 @@ _SPREAD: Final = 0.2
 #: A verification that is later than this share of the interval is overdue.
 _GRACE: Final = 0.5
 #: Damage that verifications find: only another one says that it is gone. Other damage every look sees.
-_FOUND_BY_VERIFYING: Final = frozenset({Reason.ITEM_MISSING, Reason.CONTENT_DIFFERS})
+_FOUND_BY_VERIFYING: Final = frozenset(
+    {Reason.ITEM_MISSING, Reason.CONTENT_DIFFERS, Reason.WRITTEN_WHILE_FREEZING}
+)
 
 
 def find_request(dataset: DtoolDataset) -> str | None:

@@ -1,13 +1,15 @@
 """What reviewers found by playing interleavings that nobody had thought of, one after the other."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL, FINALIZER, LABEL_UUID
+from dtool_s3.layout import DatasetLayout, item_identifier, item_metadata
 from dtool_s3.store.faults import Fault
-from tests.support.datasets import UUID, DatasetFixture
+from tests.support.datasets import UUID, DatasetFixture, md5
 from tests.support.eventually import eventually_async
 from tests.support.play import Play
 
@@ -149,3 +151,32 @@ async def test_rule_13_metadata_that_are_not_in_place_keep_it_from_being_ready(p
     assert play.condition("alice", "raw", "MetadataSynced")["status"] == "False"
     assert play.condition("alice", "raw")["status"] == "False"
     assert play.condition("alice", "raw")["reason"] == "AccessDenied"
+
+
+async def test_rule_14_what_is_written_after_the_flip_is_damage_of_a_frozen_dataset() -> None:
+    play = await Play.start(freeze_quiet_period=timedelta(0))
+    play.dataset("alice", "raw")
+    await play.settle()
+    layout = DatasetLayout("u/alice/", play.status("alice", "raw")["uuid"])
+    late = layout.item_key(item_identifier("late.txt"))
+    has_flipped = False
+
+    def write_late(_: str | None, operation: str, __: str, key: str) -> bool:
+        nonlocal has_flipped
+        if has_flipped:
+            play.server.write("lab-data", late, b"late", metadata=item_metadata("late.txt", md5(b"late")))
+            play.server.allows = None
+        has_flipped = operation == "put" and key == layout.admin_metadata_key
+        return True
+
+    play.server.allows = write_late
+    edit(play, freeze=True)
+    await play.settle()
+
+    assert late in play.server.keys("lab-data")
+    verified = play.condition("alice", "raw", "Verified")
+    assert (verified["status"], verified["reason"]) == ("False", "WrittenWhileFreezing")
+    assert play.condition("alice", "raw", "Frozen")["status"] == "True"
+    assert play.condition("alice", "raw")["status"] == "False"
+    assert (play.status("alice", "raw")["state"], play.status("alice", "raw")["items"]) == ("Damaged", 0)
+    await play.stop()
