@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _build_parser().parse_args(arguments)
     if parsed.command == "transfer":
         from dtool_operator.transfers.worker import run_transfer  # noqa: PLC0415
+        from dtool_operator.transfers.zygote import keep_memory_private  # noqa: PLC0415
 
+        keep_memory_private()
         return run_transfer(parsed.task_file, output=sys.stdout)
     sys.setrecursionlimit(_RECURSION_LIMIT)
     if parsed.command == "release-finalizers":
@@ -92,7 +94,9 @@ def _add_release(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _run(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> int:
     from dtool_operator.logs import configure_logs  # noqa: PLC0415
+    from dtool_operator.transfers.zygote import keep_memory_private  # noqa: PLC0415
 
+    keep_memory_private()
     try:
         settings = read_settings(environment, flags)
     except InvalidSetting as error:

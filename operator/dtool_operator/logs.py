@@ -34,8 +34,14 @@ _SECRET_TEXT = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
 )
 
-_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What JSON leaves as it is, and terminals, viewers or UTF-8 do not: ends of lines, directions, halves."""
+_UNSAFE = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""What JSON leaves as it is, and terminals, viewers or UTF-8 do not.
+
+Ends of lines, directions, what is not seen at all, halves of characters.
+"""
 
 _KOPF_NOISE: Final = frozenset({"settings", "k8s_skip"})
 """What kopf hands to every one of its records: hundreds of settings, and a mark for its own handlers."""

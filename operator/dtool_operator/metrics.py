@@ -89,7 +89,8 @@ class Metrics:
 
     def observe_left_behind(self, bucket_key: str) -> None:
         """Take in that the data of a dataset were left behind in a bucket."""
-        self._left_behind.labels(self._bound("bucket", bucket_key)).inc()
+        # any name that a user wrote down: it must not take the place of a bucket object that exists
+        self._left_behind.labels(self._bound("left_behind", bucket_key)).inc()
 
     def observe_api_request(self, method: str, status: int) -> None:
         """Take in an answer of the API server; status 0: there was none."""

@@ -45,7 +45,7 @@ class Encryption(ApiModel):
     mode: EncryptionMode
     """SSE-S3 or SSE-KMS."""
 
-    kms_key_id: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    kms_key_id: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^[!-~]+$")] | None = None
     """Key for SSE-KMS; absent: the bucket's default key."""
 
     @model_validator(mode="after")

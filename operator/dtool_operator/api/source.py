@@ -26,6 +26,8 @@ def _check_relative_path(path: str) -> str:
 def _check_objects_prefix(prefix: str) -> str:
     if _CONTROL.search(prefix) or (prefix and not prefix.endswith("/")):
         raise ValueError("must be '' or end in '/', without control characters")
+    if any(segment in {".", ".."} for segment in prefix.split("/")):
+        raise ValueError("must not have '.' or '..' as a segment")  # some servers would go elsewhere
     return prefix
 
 

@@ -83,8 +83,12 @@ class Survey:
 
     @property
     def room(self) -> int:
-        """How many objects more may be imported."""
-        return max(0, self.seen.bucket.spec.listing.import_limit - len(self.imported))
+        """How many objects more may be imported.
+
+        Objects that only bear the label of imported ones, of datasets that are not there, take no room.
+        """
+        taken = sum(self.is_there(one) for one in self.imported)
+        return max(0, self.seen.bucket.spec.listing.import_limit - taken)
 
     def is_there(self, one: DtoolDataset) -> bool:
         """Tell whether the listing found the dataset that an object tells of."""

@@ -83,6 +83,7 @@ def create_task_directory(state_directory: Path) -> TaskDirectory:
 def clear_state_directory(state_directory: Path) -> None:
     """Make the directory (mode 0700), and remove what an operator that was killed left. Raises OSError."""
     state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state_directory.chmod(0o700)  # one that was there may have been open to others
     for left in state_directory.glob(f"{_PREFIX}*"):
         TaskDirectory(left).remove()
 

@@ -13,6 +13,7 @@ import ctypes
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -28,6 +29,7 @@ ENVIRONMENT_FILE = "environment.json"
 MAX_MESSAGE_BYTES = 16 * 1024
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _CRASHED = 70
 #: The operator was gone before the work began. Nothing was written, nothing was done.
 _ORPHANED = 3
@@ -150,6 +152,17 @@ def die_with_parent(parent_pid: int) -> bool:
     return os.getppid() == parent_pid
 
 
+def keep_memory_private() -> None:
+    """Let no crash write this process's memory to a disk, nor others of the same user read it: it has keys.
+
+    Children inherit it until they execute another program. Source: prctl(2), PR_SET_DUMPABLE; a pipe in
+    core_pattern would not heed the limit alone.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def _take_environment(file: Path) -> None:
     """Replace the variables by those in a file: the zygote itself must not have seen an operator's keys."""
     variables: dict[str, str] = json.loads(file.read_bytes())
@@ -171,6 +184,7 @@ def _load_workers_code() -> RunTask:
 
 def main() -> None:
     """Serve on the descriptor that the first argument names; the second is the operator's pid."""
+    keep_memory_private()
     control = socket.socket(fileno=int(sys.argv[1]))
     serve(control, _load_workers_code(), parent_pid=int(sys.argv[2]))
 

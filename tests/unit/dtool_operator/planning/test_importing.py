@@ -217,6 +217,7 @@ NOT_ADMITTED = tuple(NamespaceView(view.name, view.uid) for view in see.NAMESPAC
 
 ROOT = f"u/alice/{UUID}/"
 CLAIM = f"own u/alice/ as {OURS}"
+OTHER = "00000001-0000-4000-8000-000000000000"
 IMPORT = f"import alice/{FIRST_NAME}"
 PRUNE = "prune alice/found, gone"
 
@@ -262,10 +263,19 @@ STEPS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "nor more than importLimit allows": (
         plan(
             waiting(),
-            imported(uuid="00000001-0000-4000-8000-000000000000"),
+            imported(uuid=OTHER),
             one=bucket(listing={"import": "Frozen", "importLimit": 1}),
+            catalog=Catalog({UUID: FROZEN, OTHER: replace(FROZEN, uuid=OTHER)}),
         ),
         (),
+    ),
+    "objects that only bear the label take nobody's room": (
+        plan(
+            waiting(),
+            imported("forged", namespace="mallory", uuid=OTHER),
+            one=bucket(listing={"import": "Frozen", "importLimit": 1}),
+        ),
+        (IMPORT,),
     ),
     "nor where it is not asked for any more": (plan(waiting(), one=bucket()), ()),
     "nor by a listing of another spec": (plan(waiting(), listed={"generation": 7}), ("list #1",)),
