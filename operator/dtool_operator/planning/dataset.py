@@ -156,7 +156,8 @@ def _find_loss(seen: ObservedDataset, target: Target) -> Refusal | None:
         return None
     return Refusal(
         Reason.DATASET_MISSING,
-        f"Proto dataset {target.uuid} was under {target.prefix!r} and is not there any more.",
+        f"Proto dataset {target.uuid} was under {target.prefix!r} and is not there any more. Restore it, "
+        "or delete this object and create it again for an empty one.",
     )
 
 

@@ -79,7 +79,7 @@ def find_failure(record: TransferRecord) -> Refusal | None:
     if record.facts.mismatch_count:
         named = ", ".join(f"{m.relpath!r} ({m.found})" for m in record.facts.mismatches[:5])
         count = record.facts.mismatch_count
-        detail = f"{count} items differ from the manifest: {named}"
+        detail = f"items that are not as the manifest says: {count}, such as {named}"
         return Refusal(Reason.ITEM_MISSING, advise(Reason.ITEM_MISSING, detail))
     return None
 
