@@ -82,6 +82,7 @@ class ClusterContract:
     # Metadata
 
     async def test_a_metadata_patch_sets_finalizers_and_labels_and_keeps_the_rest(self, stage: Stage) -> None:
+        """Rule 22."""
         stage.create("raw", SPEC)
         before = stage.set_label("raw", "team", "a")
 
@@ -276,6 +277,7 @@ class ClusterContract:
     # Secrets
 
     async def test_a_secret_of_a_namespace_that_did_not_consent_is_forbidden(self, stage: Stage) -> None:
+        """Rule 5."""
         stage.put_secret("lab-s3", {"AWS_ACCESS_KEY_ID": "AK"})
 
         with pytest.raises(OperatorError) as refused:

@@ -97,6 +97,7 @@ def test_an_example_is_accepted_and_shown(namespace: Namespace, path: Path) -> N
 
 @pytest.mark.parametrize("case", INVALID, ids=lambda case: case["title"])
 def test_an_invalid_spec_is_refused_with_a_message_that_helps(namespace: Namespace, case: Body) -> None:
+    """Rules 3 and 23."""
     document = describe(case["kind"], case["spec"], case.get("name", "x"))
 
     with pytest.raises(KubectlError) as caught:
@@ -107,6 +108,7 @@ def test_an_invalid_spec_is_refused_with_a_message_that_helps(namespace: Namespa
 
 @pytest.mark.parametrize("case", CHANGES, ids=lambda case: case["title"])
 def test_a_change_is_refused_where_the_contract_says_immutable(namespace: Namespace, case: Body) -> None:
+    """Rule 23."""
     name = fresh_name()
     namespace.send("create", document=describe(case["kind"], case["before"], name))
     after = describe(case["kind"], case["after"], name)

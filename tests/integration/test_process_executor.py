@@ -380,6 +380,7 @@ async def test_files_are_private_and_keys_only_in_the_keys_file(play: Play, tmp_
 
 
 async def test_renewed_keys_replace_the_file_in_one_step(play: Play, tmp_path: Path) -> None:
+    """Rule 19."""
     executor = play(SLEEP)
     await executor.start(_task(), KEYS)
     await _worker_pid(executor, tmp_path)

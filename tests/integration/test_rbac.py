@@ -119,6 +119,7 @@ def test_the_operator_may_do_nothing_else(control_plane: ControlPlane, team: str
 def test_users_may_do_what_their_role_says_and_nobody_writes_a_status(
     control_plane: ControlPlane, team: str, role: str
 ) -> None:
+    """Rule 22."""
     allowed, forbidden = USERS[role]
 
     def may(question: str) -> bool:
@@ -131,6 +132,7 @@ def test_users_may_do_what_their_role_says_and_nobody_writes_a_status(
 def test_a_team_lets_the_operator_read_its_secrets_by_one_rolebinding(
     control_plane: ControlPlane, team: str
 ) -> None:
+    """Rule 5."""
     role = "dtool-operator-secret-reader"
     control_plane.kubectl(
         *("create", "rolebinding", role, f"--clusterrole={role}"),

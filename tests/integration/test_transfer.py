@@ -235,6 +235,7 @@ async def test_a_prefix_that_the_keys_may_not_write_is_denied_and_left_empty(mak
 
 @MODES
 async def test_a_cancelled_copy_resumes_where_it_was(make_scene: MakeScene, server_side: bool) -> None:
+    """Rule 15: one listing, then only what is missing."""
     scene = await make_scene(MANY)
     halfway = asyncio.Event()
 
@@ -429,6 +430,7 @@ async def test_an_item_with_other_bytes_than_its_manifest_says_is_named(
 
 
 async def test_a_registration_key_of_another_prefix_stops_the_copy(make_scene: MakeScene) -> None:
+    """Rule 6."""
     scene = await make_scene(SMALL)
     await scene.admin_target.put(scene.place.registration_key, b"u/bob/")
 

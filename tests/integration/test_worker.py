@@ -265,6 +265,7 @@ def _answer(listening: socket.socket, status: str, code: str) -> str:
 async def test_keys_replaced_during_the_work_are_used_once_the_old_ones_are_refused(
     executor: ProcessExecutor, silent: socket.socket
 ) -> None:
+    """Rule 19."""
     old, new = (Credentials(name, Secret(SECRET)) for name in ("OLD", "NEW"))
     await executor.start(_stuck_task(silent), TaskCredentials(old))
 

@@ -184,6 +184,7 @@ MEANWHILE: list[tuple[str, Change]] = [
 async def test_what_changes_between_the_looks_is_not_frozen(
     server: MemoryServer, store: MemoryStore, change: Change
 ) -> None:
+    """Rule 14."""
     server.faults.append(Fault("list", skip=1, hook=lambda: (change(server), None)[1]))
 
     with pytest.raises(WrittenWhileFreezing):
@@ -218,6 +219,7 @@ async def test_a_proto_renamed_after_the_callers_look_is_noticed_before_the_firs
 async def test_a_dataset_changed_right_before_the_flip_is_not_overwritten(
     server: MemoryServer, store: MemoryStore
 ) -> None:
+    """Rule 14: the flip has If-Match on the proto's ETag."""
     key = LAYOUT.admin_metadata_key
     server.faults.append(Fault("put", key, hook=lambda: rewrite(server, key, b'{"by": "somebody"}')))
 
@@ -242,6 +244,7 @@ async def test_a_manifest_that_somebody_wrote_first_is_not_overwritten(
 async def test_a_registration_hijacked_at_the_end_is_an_incident(
     server: MemoryServer, store: MemoryStore
 ) -> None:
+    """Rules 6 and 14."""
     key = LAYOUT.registration_key
     server.faults.append(
         Fault("put", LAYOUT.admin_metadata_key, hook=lambda: (server.write(BUCKET, key, b"u/m/"), None)[1])

@@ -60,6 +60,7 @@ def test_owners_are_equal_by_cluster_and_namespace_uid_alone() -> None:
 
 
 def test_an_owner_prints_as_take_over_takes_it() -> None:
+    """Rule 4."""
     assert str(ALICE) == "cluster-1/uid-alice"
 
 
@@ -129,6 +130,8 @@ async def test_somebody_elses_marker_stays(*, honours: bool) -> None:
 
 
 async def test_whoever_was_first_in_a_race_owns_the_prefix(server: MemoryServer, store: MemoryStore) -> None:
+    """Rule 4."""
+
     def other_writes() -> None:
         server.write("lab", owner_key(PREFIX), dump_owner(OTHER))
 
@@ -162,6 +165,7 @@ async def test_a_refused_write_is_not_repeated(server: MemoryServer, store: Memo
 
 
 async def test_exactly_the_named_owner_is_replaced(server: MemoryServer, store: MemoryStore) -> None:
+    """Rule 4."""
     server.write("lab", owner_key(PREFIX), dump_owner(OTHER))
 
     assert await replace_owner(store, PREFIX, expected=OTHER, new=ALICE) == ALICE
@@ -172,6 +176,7 @@ async def test_exactly_the_named_owner_is_replaced(server: MemoryServer, store: 
 
 @pytest.mark.parametrize("honours", [True, False])
 async def test_an_owner_that_is_not_the_named_one_stays(*, honours: bool) -> None:
+    """Rule 4."""
     server = MemoryServer(honours_preconditions=honours)
     server.create_bucket("lab")
     server.write("lab", owner_key(PREFIX), dump_owner(BOB))

@@ -43,12 +43,14 @@ def store(server: MemoryServer) -> MemoryStore:
 
 
 async def test_a_missing_key_is_created_with_the_prefix(server: MemoryServer, store: MemoryStore) -> None:
+    """Rule 6 of the operator's API, as all that follow."""
     await ensure_registration(store, LAYOUT)
 
     assert server.read(BUCKET, KEY).body == b"u/alice/"
 
 
 async def test_an_equal_key_is_left_alone(server: MemoryServer, store: MemoryStore) -> None:
+    """Rule 6."""
     written = server.write(BUCKET, KEY, b"u/alice/")
 
     await ensure_registration(store, LAYOUT)
@@ -60,6 +62,7 @@ async def test_an_equal_key_is_left_alone(server: MemoryServer, store: MemorySto
 async def test_another_prefix_is_never_overwritten(
     server: MemoryServer, store: MemoryStore, body: bytes
 ) -> None:
+    """Rule 6."""
     server.write(BUCKET, KEY, body)
 
     with pytest.raises(UUIDTaken):
@@ -69,6 +72,7 @@ async def test_another_prefix_is_never_overwritten(
 
 
 async def test_a_lost_answer_is_settled_by_reading(server: MemoryServer, store: MemoryStore) -> None:
+    """Rule 6."""
     server.faults.append(Fault("put", error=BucketUnreachable("no answer"), after_effect=True))
 
     await ensure_registration(store, LAYOUT)
@@ -87,6 +91,7 @@ async def test_a_request_that_never_arrived_is_made_again(server: MemoryServer, 
 async def test_a_key_that_vanishes_after_the_conflict_is_created_again(
     server: MemoryServer, store: MemoryStore
 ) -> None:
+    """Rule 6."""
     server.write(BUCKET, KEY, b"u/bob/")
     server.faults.append(Fault("get", hook=lambda: server.remove(BUCKET, KEY)))
 
@@ -154,6 +159,7 @@ async def test_a_missing_key_of_a_dataset_is_a_hijacking(store: MemoryStore) -> 
 async def test_a_key_that_was_right_before_can_only_have_been_hijacked(
     server: MemoryServer, store: MemoryStore
 ) -> None:
+    """Rule 6."""
     server.write(BUCKET, KEY, b"u/bob/")
 
     with pytest.raises(UUIDTaken):

@@ -49,6 +49,7 @@ async def test_a_good_store_passes_everything_and_nothing_is_left() -> None:
 
 
 async def test_only_one_key_under_the_prefix_is_ever_written() -> None:
+    """Rule 7."""
     server = _server()
 
     await _check(server)
@@ -70,6 +71,7 @@ async def test_what_a_killed_self_test_left_is_gone_after_the_next() -> None:
 
 
 async def test_without_a_prefix_nothing_is_written() -> None:
+    """Rule 7."""
     server = _server()
 
     result = await _check(server, prefix=None)
@@ -80,6 +82,7 @@ async def test_without_a_prefix_nothing_is_written() -> None:
 
 
 async def test_a_store_that_ignores_conditions_is_not_supported() -> None:
+    """Rule 7."""
     server = _server(honours_preconditions=False)
 
     with pytest.raises(NotSupported, match=r"If-None-Match and If-Match.*BestEffort"):
@@ -120,6 +123,7 @@ def _replacing(server: MemoryServer, before: bytes, after: bytes) -> Fault:
 
 
 async def test_checksum_framing_written_into_objects_is_recognised() -> None:
+    """Rule 7."""
     server = _server()
     server.faults.append(_replacing(server, b"51\r\n", b"\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"))
 

@@ -37,6 +37,7 @@ def test_the_first_condition_of_a_type_begins_now() -> None:
 
 
 def test_a_new_reason_and_message_keep_the_time_as_long_as_the_status_stays() -> None:
+    """Rule 20."""
     old = ready(ConditionStatus.FALSE, Reason.PENDING, since=BEFORE)
     new = ready(ConditionStatus.FALSE, Reason.COPYING, "copies")
 

@@ -20,6 +20,7 @@ def test_a_reason_survives_copying_and_pickling() -> None:
 
 
 def test_exactly_the_reasons_that_nothing_outside_the_object_can_help_are_stalled() -> None:
+    """Rule 20."""
     assert {str(reason) for reason in Reason if is_stalled_reason(reason)} == {
         "InvalidSpec",
         "UnsafePath",
@@ -37,6 +38,7 @@ def test_a_reason_read_back_as_text_is_judged_the_same(reason: str) -> None:
 
 
 def test_every_reason_that_the_contract_names_is_there() -> None:
+    """Rule 20."""
     named = {
         "AccessDenied",
         "AlreadyInBucket",

@@ -29,6 +29,7 @@ from dtool_operator.api.schema import Interval, ShortText, Timestamp, sanitize
     ],
 )
 def test_text_of_others_becomes_one_bounded_visible_line(text: str, limit: int, line: str) -> None:
+    """Rule 20."""
     assert sanitize(text, limit) == line
 
 

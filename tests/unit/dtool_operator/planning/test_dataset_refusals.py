@@ -108,6 +108,7 @@ BY_THE_CLUSTER: dict[str, tuple[ObservedDataset, Reason, str]] = {
 
 @pytest.mark.parametrize("case", BY_THE_CLUSTER)
 def test_what_the_cluster_refuses_is_not_asked_of_s3_and_waits(case: str) -> None:
+    """Rules 5, 11, 12 and 20."""
     look, reason, says = BY_THE_CLUSTER[case]
 
     plan = plan_dataset(replace(look, storage=None))
@@ -173,6 +174,7 @@ BY_S3: dict[str, tuple[ObservedDataset, Reason, str]] = {
 
 @pytest.mark.parametrize("case", BY_S3)
 def test_what_s3_refuses_is_said_of_the_place_and_waits(case: str) -> None:
+    """Rules 4, 6, 12 and 20."""
     look, reason, says = BY_S3[case]
 
     plan = plan_dataset(look)
@@ -200,6 +202,7 @@ ONLY_AN_EDIT_HELPS: dict[str, tuple[ObservedDataset, Reason, str]] = {
 
 @pytest.mark.parametrize("case", ONLY_AN_EDIT_HELPS)
 def test_what_only_an_edit_can_change_is_stalled(case: str) -> None:
+    """Rules 11 and 20."""
     look, reason, says = ONLY_AN_EDIT_HELPS[case]
 
     plan = plan_dataset(look)
@@ -250,6 +253,7 @@ def test_a_refusal_ends_the_work_unless_it_is_expected_to_pass(case: str) -> Non
 
 
 def test_a_suspended_dataset_ends_its_work_and_is_not_ready() -> None:
+    """Rule 20."""
     look = seen(dataset(suspend=True), storage=None)
 
     plan = plan_dataset(replace(look, transfer=see.running(seen())))
@@ -298,6 +302,7 @@ def test_without_a_free_slot_a_dataset_is_queued() -> None:
 
 
 def test_a_read_only_bucket_without_an_owner_marker_lets_its_dataset_be_adopted_without_a_write() -> None:
+    """Rule 4: in a ReadOnly bucket a missing marker counts as ours."""
     here = replace(HERE, owner=None)
 
     plan = plan_dataset(seen(adopted(), bucket(accessMode="ReadOnly"), storage=here))

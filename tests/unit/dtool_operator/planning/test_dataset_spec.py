@@ -56,6 +56,7 @@ def test_fields_at_their_defaults_are_never_refused(spec: dict[str, Any]) -> Non
 def test_of_two_objects_for_one_dataset_the_older_owns_it_then_the_smaller_uid(
     age: int, uid: str, is_refused: bool
 ) -> None:
+    """Rule 11."""
     created = see.EPOCH + timedelta(seconds=age)
     sibling = see.older(dataset(), creation_timestamp=created, uid=uid)
 
@@ -85,6 +86,7 @@ def test_objects_for_other_places_or_datasets_are_no_rivals(other: Any) -> None:
 
 
 def test_two_bucket_objects_of_one_bucket_and_prefix_are_one_place() -> None:
+    """Rule 11."""
     twin = bucket("twin")
     other = see.older(dataset(bucketRef={"name": "twin", "namespace": see.ADMIN}))
 

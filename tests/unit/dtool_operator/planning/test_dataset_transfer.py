@@ -159,12 +159,14 @@ def test_how_running_work_is_watched(case: str) -> None:
 
 
 def test_refreshed_keys_are_not_refreshed_again() -> None:
+    """Rule 19."""
     look = RUNNING["with keys that are no longer those of the Secrets"][0]
 
     assert plan_dataset(see.carried_out(look, plan_dataset(look))).actions == ()
 
 
 def test_the_fingerprint_tells_a_server_side_copy_from_a_streamed_one() -> None:
+    """Rule 12: a worker that may no longer sign both with one credential is another worker."""
     target = bucket("own", "alice", bucket="own-data")
     source = bucket("src", "alice", bucket="instrument-data", prefixTemplate="")
     same = bucket("src", "alice", bucket="instrument-data", prefixTemplate="", credentials=_secret("own-s3"))
@@ -312,6 +314,7 @@ def test_a_user_is_told_what_to_do_and_what_the_worker_said() -> None:
     "reason", [Reason.CONTENT_DIFFERS, Reason.UNSAFE_PATH, Reason.INVALID_MANIFEST], ids=str
 )
 def test_an_outcome_that_only_an_edit_can_change_is_not_tried_again_by_a_new_operator(reason: Reason) -> None:
+    """Rules 10 and 20."""
     one = see.reported(MARKED, plan_dataset(seen(FAILED, transfer=see.ended(seen(), reason))))
 
     after_restart = plan_dataset(seen(one, now=see.NOW + timedelta(days=1)))
@@ -331,6 +334,7 @@ def test_any_other_outcome_is_tried_again_by_a_new_operator(reported: DtoolDatas
 
 
 def test_a_request_is_echoed_once_it_was_acted_on() -> None:
+    """Rule 21."""
     one = see.with_annotations(MARKED, ASKED)
 
     status = plan_dataset(seen(one)).status
@@ -350,6 +354,7 @@ def test_a_request_that_was_taken_back_asks_for_nothing() -> None:
 
 
 def test_a_copy_that_has_ended_is_frozen_and_loses_the_finalizer() -> None:
+    """Rule 18."""
     look = seen(MARKED, transfer=see.ended(seen(), see.facts()), storage=HERE)
 
     plan = plan_dataset(look)
@@ -365,6 +370,7 @@ def test_a_copy_that_has_ended_is_frozen_and_loses_the_finalizer() -> None:
 
 @pytest.mark.parametrize("evidence", ["unproven", "same_as_source"])
 def test_bytes_that_nobody_read_leave_verified_unknown_and_the_dataset_ready(evidence: str) -> None:
+    """Rule 13."""
     found = see.facts(etag_md5=1, **{evidence: 2})
 
     plan = plan_dataset(seen(MARKED, transfer=see.ended(seen(), found), storage=HERE))

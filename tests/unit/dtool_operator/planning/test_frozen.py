@@ -83,6 +83,7 @@ UNSEEN = {
 
 @pytest.mark.parametrize("case", UNSEEN)
 def test_what_cannot_be_seen_does_not_flip_a_frozen_dataset(case: str) -> None:
+    """Rule 7."""
     frozen = see.was_frozen()
 
     plan = plan_dataset(replace(UNSEEN[case], dataset=frozen))
@@ -108,6 +109,7 @@ WATCHED = {
 
 
 def test_a_worker_that_copies_what_is_frozen_is_ended() -> None:
+    """Rule 16."""
     plan = plan_dataset(seen(see.was_frozen(), storage=HERE, transfer=see.running(seen())))
 
     assert tell(plan) == Told(("cancel",), "Frozen", READY, "0s")
@@ -171,6 +173,7 @@ DAMAGES: dict[str, tuple[StorageView | Refusal, Reason, str]] = {
 
 @pytest.mark.parametrize("case", DAMAGES)
 def test_a_dataset_that_changed_after_freezing_is_damaged_and_nothing_is_done_to_it(case: str) -> None:
+    """Rules 6 and 16."""
     storage, reason, says = DAMAGES[case]
 
     plan = plan_dataset(seen(see.was_frozen(), storage=storage))

@@ -138,6 +138,7 @@ SIGNING: dict[str, tuple[DtoolBucket, DtoolBucket, bool]] = {
 
 @pytest.mark.parametrize("case", SIGNING)
 def test_who_signs_a_server_side_copy(case: str) -> None:
+    """Rule 12: no confused deputy."""
     source, target, is_allowed = SIGNING[case]
 
     assert may_copy_server_side(source, target, see.POLICY) is is_allowed

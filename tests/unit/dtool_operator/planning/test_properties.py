@@ -292,6 +292,7 @@ def test_whatever_was_seen_there_is_a_plan_and_always_the_same(look: ObservedDat
 @MANY
 @given(looks())
 def test_every_plan_comes_to_rest(look: ObservedDataset) -> None:
+    """Rule 10."""
     for _ in range(5):
         plan = plan_dataset(look)
         later = see.carried_out(look, plan)
@@ -385,6 +386,7 @@ def test_rule_11_no_worker_starts_without_consent_and_a_finalizer(look: Observed
 @MANY
 @given(looks())
 def test_kstatus_conditions_agree_with_each_other(look: ObservedDataset) -> None:
+    """Rule 20."""
     status = plan_dataset(look).status
 
     if status is None:

@@ -18,6 +18,7 @@ TARGET = DatasetFixture(prefix="u/alice/").layout
 
 
 async def test_a_copy_ends_frozen_and_verified_under_the_namespaces_prefix(play: Play) -> None:
+    """Rules 3 and 22: under the derived prefix; the object gets its label, and keeps no finalizer."""
     await play.store_dataset()
 
     play.dataset("alice", "raw", source=SOURCE)
@@ -37,6 +38,7 @@ async def test_a_copy_ends_frozen_and_verified_under_the_namespaces_prefix(play:
 
 
 async def test_the_finalizer_and_the_owner_marker_come_before_the_first_write(play: Play) -> None:
+    """Rules 4 and 11."""
     await play.store_dataset()
     seen: list[bool] = []
 
@@ -53,6 +55,7 @@ async def test_the_finalizer_and_the_owner_marker_come_before_the_first_write(pl
 
 
 async def test_a_second_operator_over_unchanged_objects_writes_nothing(play: Play) -> None:
+    """Rule 10."""
     await play.store_dataset()
     play.dataset("alice", "raw", source=SOURCE)
     play.dataset("mallory", "raw", source=SOURCE)
@@ -70,6 +73,7 @@ async def test_a_second_operator_over_unchanged_objects_writes_nothing(play: Pla
 
 
 async def test_an_operator_killed_at_any_request_converges_to_the_same_state() -> None:
+    """Rules 10 and 15."""
     clean = await _run_to_the_end(kill_at=None)
     requests = clean["requests"]
     assert requests > 30
@@ -111,6 +115,7 @@ async def _run_to_the_end(*, kill_at: int | None) -> dict[str, Any]:
 
 
 async def test_missing_source_and_bucket_that_come_later_need_no_edit(play: Play) -> None:
+    """Rule 20: what may come from outside is waited for."""
     ref = {"name": "later", "namespace": "dtool-system"}
     play.dataset("alice", "raw", bucketRef=ref, source={"uri": f"s3://other-data/{UUID}"})
     await play.settle()
@@ -139,6 +144,7 @@ KEYS = {"secretRef": {"name": "lab-s3"}}
 
 
 async def test_a_dataset_that_is_in_the_bucket_already_is_not_copied(play: Play) -> None:
+    """Rule 11: it names the place only to those who may see it."""
     play.cluster.create_namespace("bob", {"dtool.dev/lab": "true"})
     await play.store_dataset()
     play.dataset("bob", "raw", source=SOURCE)
@@ -154,6 +160,7 @@ async def test_a_dataset_that_is_in_the_bucket_already_is_not_copied(play: Play)
 
 
 async def test_adopting_what_is_registered_elsewhere_is_uuid_taken(play: Play) -> None:
+    """Rules 6 and 11."""
     await play.store_dataset("lab-data", prefix="u/bob/")
 
     play.dataset("alice", "raw", uuid=UUID)
@@ -175,6 +182,7 @@ async def test_a_frozen_dataset_that_is_there_is_adopted_without_a_write(play: P
 
 
 async def test_an_adopted_dataset_with_a_hole_is_not_frozen(play: Play) -> None:
+    """Rule 13."""
     await play.store_dataset("lab-data", prefix="u/alice/", stored={"a.txt": None})
 
     play.dataset("alice", "raw", uuid=UUID)
@@ -185,6 +193,7 @@ async def test_an_adopted_dataset_with_a_hole_is_not_frozen(play: Play) -> None:
 
 
 async def test_a_namespace_that_was_created_again_does_not_own_the_prefix(play: Play) -> None:
+    """Rule 4: the owner is an identity and not a name."""
     await play.store_dataset()
     play.dataset("alice", "raw", source=SOURCE)
     await play.settle()
@@ -203,6 +212,7 @@ async def test_a_namespace_that_was_created_again_does_not_own_the_prefix(play: 
 
 
 async def test_suspending_cancels_and_resuming_copies_only_what_is_missing(play: Play) -> None:
+    """Rules 15 and 20."""
     await play.store_dataset()
     hold = asyncio.Event()
     last = TARGET.item_key(max(item_identifier(relpath) for relpath in ITEMS))
@@ -223,6 +233,7 @@ async def test_suspending_cancels_and_resuming_copies_only_what_is_missing(play:
 
 
 async def test_withdrawn_consent_cancels_and_deletes_nothing(play: Play) -> None:
+    """Rule 5."""
     await play.store_dataset()
     hold = asyncio.Event()
     play.server.faults.append(Fault(operation="copy", hold=hold, times=None))
@@ -241,6 +252,7 @@ async def test_withdrawn_consent_cancels_and_deletes_nothing(play: Play) -> None
 
 
 async def test_deleting_an_unfinished_copy_removes_it(play: Play) -> None:
+    """Rule 18."""
     await play.store_dataset()
     play.server.faults.append(Fault(operation="copy", hold=asyncio.Event(), times=None))
     play.dataset("alice", "raw", source=SOURCE)
@@ -254,6 +266,7 @@ async def test_deleting_an_unfinished_copy_removes_it(play: Play) -> None:
 
 
 async def test_deleting_a_frozen_copy_keeps_the_data(play: Play) -> None:
+    """Rule 18."""
     await play.store_dataset()
     play.dataset("alice", "raw", source=SOURCE)
     await play.settle()
@@ -273,6 +286,7 @@ async def test_deleting_a_frozen_copy_keeps_the_data(play: Play) -> None:
 async def test_harm_to_a_frozen_dataset_is_an_incident_and_never_repaired_silently(
     play: Play, harm: str, reason: str
 ) -> None:
+    """Rules 6 and 16."""
     await play.store_dataset()
     play.dataset("alice", "raw", source=SOURCE)
     await play.settle()
@@ -293,6 +307,7 @@ async def test_harm_to_a_frozen_dataset_is_an_incident_and_never_repaired_silent
 
 
 async def test_credentials_that_change_during_a_copy_reach_the_worker(play: Play) -> None:
+    """Rule 19."""
     await play.store_dataset()
     play.server.rejected_identities.add("expired")
     play.secret("lab-s3", key_id="expired")
@@ -310,6 +325,7 @@ async def test_credentials_that_change_during_a_copy_reach_the_worker(play: Play
 
 
 async def test_a_dataset_of_the_same_kind_with_an_older_sibling_yields(play: Play) -> None:
+    """Rule 11."""
     await play.store_dataset()
     play.dataset("alice", "first", source=SOURCE)
     await play.settle()

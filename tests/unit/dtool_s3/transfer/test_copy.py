@@ -49,6 +49,7 @@ async def test_everything_arrives_byte_for_byte_and_header_for_header(server_sid
 
 
 async def test_the_flip_is_the_last_write() -> None:
+    """Rule 14."""
     scene = await make_scene(RICH)
 
     await scene.copy()
@@ -292,6 +293,7 @@ async def test_what_sameness_proved_is_unproven_when_it_is_adopted_later() -> No
 
 
 async def test_an_etag_as_encryption_makes_it_is_read_and_not_taken_for_damage() -> None:
+    """Rule 13: an unequal ETag is a reason to read."""
     scene = await make_scene()
     scene.set_etag(SOURCE, scene.source_item_key("a.txt"), "0" * 32)
 
@@ -393,6 +395,7 @@ def _separated(identity: str | None, operation: str, bucket: str, key: str) -> b
 
 
 async def test_where_the_target_may_not_read_the_source_bytes_are_streamed_with_the_sources_keys() -> None:
+    """Rule 12."""
     scene = await make_scene(server=MemoryServer(allows=_separated))
 
     result = await scene.copy(server_side=True)
@@ -402,6 +405,7 @@ async def test_where_the_target_may_not_read_the_source_bytes_are_streamed_with_
 
 
 async def test_streaming_never_asks_the_target_to_read_the_source() -> None:
+    """Rule 12."""
     scene = await make_scene()
     scene.server.write(TARGET, scene.item_key("a.txt"), b"omega")
 

@@ -115,6 +115,7 @@ async def _check_second_run(scene: CopyScene, mode: Mode, expected: Objects) -> 
 async def test_a_copy_that_fails_at_any_request_leaves_no_frozen_half_and_resumes(
     mode: Mode, error: StorageError, after_effect: bool, has_headers: bool
 ) -> None:
+    """Rules 13 and 15."""
     requests, expected = await _clean_run(mode, has_headers=has_headers)
     flip = max(n for n, r in enumerate(requests) if r.operation == "put")
 
@@ -190,6 +191,7 @@ async def test_the_first_failure_stops_the_other_workers_and_is_raised_alone() -
 
 
 async def test_documents_that_are_there_are_not_written_again() -> None:
+    """Rule 15."""
     scene = await make_scene(SMALL)
     scene.server.faults.append(Fault("list", bucket=TARGET, skip=1, error=FATAL))
     with pytest.raises(StoreFull):
