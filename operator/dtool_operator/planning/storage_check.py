@@ -51,8 +51,8 @@ def _check_registration(dataset: DtoolDataset, target: Target, storage: StorageV
 
 
 def _check_adopted(dataset: DtoolDataset, target: Target, storage: StorageView) -> Refusal | None:
-    """Refuse to adopt what is not there, or what readers of the bucket do not find."""
-    if dataset.spec.uuid is None:
+    """Refuse to adopt what is not there, and to call good what readers of the bucket do not find."""
+    if dataset.spec.source is not None or (dataset.spec.uuid is None and storage.admin is None):
         return None
     if storage.admin is None:
         return Refusal(

@@ -180,3 +180,15 @@ async def test_rule_14_what_is_written_after_the_flip_is_damage_of_a_frozen_data
     assert play.condition("alice", "raw")["status"] == "False"
     assert (play.status("alice", "raw")["state"], play.status("alice", "raw")["items"]) == ("Damaged", 0)
     await play.stop()
+
+
+async def test_rule_6_a_proto_that_lost_its_registration_key_is_not_ready(play: Play) -> None:
+    play.dataset("alice", "raw")
+    await play.settle()
+    play.server.remove("lab-data", f"dtool-{play.status('alice', 'raw')['uuid']}")
+
+    play.cluster.set_annotations(DATASET_PLURAL, "alice", "raw", {"dtool.dev/reconcileRequestedAt": "now"})
+    await play.settle()
+
+    ready = play.condition("alice", "raw")
+    assert (ready["status"], ready["reason"]) == ("False", "RegistrationMissing")
