@@ -211,8 +211,9 @@ def describe_findings(survey: Survey) -> str:
 def _describe(survey: Survey) -> Iterator[str]:
     if survey.catalog.unlisted:
         yield (
-            f"{len(survey.catalog.unlisted)} prefixes cannot be listed with these keys: datasets without "
-            "registration key are not seen there, and no imported object is removed."
+            f"{len(survey.catalog.unlisted)} prefixes cannot be listed with these keys, or have too much "
+            "directly below them: datasets without registration key are not seen there, and no imported "
+            "object is removed."
         )
     waiting = {prefix: len(survey.list_waiting(prefix)) for prefix in survey.found.importable}
     left = sum(waiting.values())
