@@ -14,6 +14,7 @@ from dtool_operator.names import (
     FINALIZER,
     LABEL_UUID,
 )
+from dtool_operator.planning.observed import Usage
 from dtool_operator.reconcile.queue import Key
 from dtool_operator.reconcile.world import NAMESPACE_PLURAL, Invalid, World
 from tests.support.datasets import UUID
@@ -259,6 +260,19 @@ def test_a_dataset_that_is_gone_wakes_those_that_yielded_to_it_and_no_others() -
     assert names(world.remove(DATASET_PLURAL, "alice-proto")) == ["datasets alice-proto"]
 
 
+@pytest.mark.parametrize("plural", [DATASET_PLURAL, BUCKET_PLURAL])
+def test_the_answer_to_an_own_write_does_not_bring_back_what_the_watch_told_is_gone(plural: str) -> None:
+    one = dataset() if plural == DATASET_PLURAL else bucket()
+    world = filled((plural, one))
+    world.remove(plural, one["metadata"]["uid"], one["metadata"]["name"])
+
+    keys = world.absorb(plural, one)
+
+    assert keys == set()
+    assert world.dataset(one["metadata"]["uid"]) is None
+    assert world.bucket(one["metadata"]["uid"]) is None
+
+
 def test_a_new_dataset_wakes_those_that_may_have_to_yield_to_it() -> None:
     world = filled(*RIVALS)
 
@@ -334,3 +348,176 @@ def test_the_view_is_the_same_until_something_in_it_changes() -> None:
 
     assert world.view() is not view
     assert world.view().uid == "cluster-1"
+
+
+def copy_of(name: str, place: str = "alice", **spec: Any) -> tuple[str, dict[str, Any]]:
+    """A copy of the dataset that bob/original describes."""
+    source = {"dataset": {"name": "original", "namespace": "bob"}}
+    return DATASET_PLURAL, dataset(name, place, spec={"uuid": None, "source": source, **spec})
+
+
+ORIGINAL = (DATASET_PLURAL, dataset("original", "bob"))
+FROZEN = {
+    "uuid": UUID,
+    "conditions": [{"type": "Frozen", "status": "True", "reason": "Frozen", "message": ""}],
+}
+DAMAGED = {
+    **FROZEN,
+    "conditions": [
+        *FROZEN["conditions"],
+        {"type": "Verified", "status": "False", "reason": "ItemMissing", "message": ""},
+    ],
+}
+COPY = "datasets alice-copy"
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_told"),
+    [
+        ({"status": FROZEN}, True),
+        ({"status": {**FROZEN, "sizeBytes": 7}}, True),
+        ({"status": {"state": "Copying"}}, False),
+        ({"status": DAMAGED}, True),
+        ({"status": {"uuid": OTHER_UUID}}, True),
+        ({"spec": {"uuid": "not one"}}, True),
+        ({"labels": {"a": "b"}}, False),
+    ],
+    ids=[
+        "it is frozen",
+        "it is frozen and has a size",
+        "a state",
+        "damage",
+        "its uuid",
+        "invalid",
+        "a label",
+    ],
+)
+def test_a_copy_is_looked_at_when_what_it_sees_of_its_source_changes(
+    fields: dict[str, Any], is_told: bool
+) -> None:
+    world = filled(ORIGINAL, copy_of("copy"))
+
+    keys = names(world.put(DATASET_PLURAL, dataset("original", "bob", version=2, **fields)))
+
+    assert (COPY in keys) is is_told
+    assert names(world.put(DATASET_PLURAL, dataset("original", "bob", version=2, **fields))) == []
+
+
+def test_a_copy_is_looked_at_when_its_source_comes_and_goes() -> None:
+    world = filled(copy_of("copy"))
+
+    assert COPY in names(world.put(*ORIGINAL))
+    one = world.dataset("alice-copy")
+    assert isinstance(one, DtoolDataset)
+    assert world.source_of(one) is not None
+    assert COPY in names(world.remove(DATASET_PLURAL, "bob-original"))
+    assert world.source_of(one) is None
+
+
+def test_a_source_whose_spec_means_nothing_is_none() -> None:
+    invalid = dataset("original", "bob", spec={"uuid": "not one"})
+    world = filled((DATASET_PLURAL, invalid), copy_of("copy"))
+    one = world.dataset("alice-copy")
+    assert isinstance(one, DtoolDataset)
+
+    assert world.source_of(one) is None
+    assert world.find_dataset("bob", "nobody") is None
+
+
+def test_rule_11_copies_of_one_source_are_rivals_before_their_uuid_is_known() -> None:
+    world = filled(copy_of("copy"), copy_of("twin"), copy_of("far", "carol"))
+    one = world.dataset("alice-copy")
+    assert isinstance(one, DtoolDataset)
+
+    assert [rival.name for rival in world.rivals(one)] == ["twin"]
+    assert names(world.remove(DATASET_PLURAL, "alice-twin")) == [COPY, "datasets alice-twin"]
+
+
+def test_rule_11_a_copy_and_its_frozen_source_are_rivals_in_one_namespace() -> None:
+    source = {"dataset": {"name": "raw"}}
+    one = dataset("copy", spec={"uuid": None, "source": source})
+    world = filled((DATASET_PLURAL, one), (DATASET_PLURAL, dataset(version=2, status=FROZEN)))
+    copy = world.dataset("alice-copy")
+    assert isinstance(copy, DtoolDataset)
+
+    assert [rival.name for rival in world.rivals(copy)] == ["raw"]
+
+
+def seen_lab(world: World) -> DtoolBucket:
+    lab = world.bucket("dtool-system-lab")
+    assert isinstance(lab, DtoolBucket)
+    return lab
+
+
+def added(name: str, place: str = "alice", **fields: Any) -> tuple[str, dict[str, Any]]:
+    """A dataset with a uuid of its own."""
+    return DATASET_PLURAL, dataset(name, place, **{"spec": {"uuid": None}, **fields})
+
+
+def test_rule_8_usage_counts_what_is_described_and_what_came_first() -> None:
+    later = moment(EPOCH.replace(year=2027))
+    world = filled(
+        added("described", status={"sizeBytes": 7, "createdAt": later}, creationTimestamp=later),
+        added("open", status={"createdAt": later}, creationTimestamp=later),
+        added("running", status={"progress": {"bytesTotal": 5}}, creationTimestamp=later),
+        added("new", creationTimestamp=later),
+        added("other-bucket", spec={"uuid": None, "bucketRef": {"name": "other"}}, status={"sizeBytes": 7}),
+        added("other-namespace", "bob", status={"sizeBytes": 7}),
+    )
+    first, last = world.dataset("alice-raw"), world.dataset("alice-new")
+    assert isinstance(first, DtoolDataset)
+    assert isinstance(last, DtoolDataset)
+
+    assert world.find_usage(first, seen_lab(world)) == Usage(2, 12)
+    # raw came before, and so did the one that runs: of one second the smaller uid
+    assert world.find_usage(last, seen_lab(world)) == Usage(3, 12)
+
+
+def test_rule_17_places_are_shared_where_more_than_one_namespace_may_have_datasets() -> None:
+    world = filled()
+    assert not world.is_shared
+
+    world.put(BUCKET_PLURAL, bucket(version=2, generation=2, spec={"allowedNamespaces": {"from": "All"}}))
+    assert world.is_shared
+    world.put(BUCKET_PLURAL, bucket(version=3, generation=3))
+    assert not world.is_shared
+    world.put(BUCKET_PLURAL, bucket("own", "alice"))
+    assert world.is_shared
+
+
+def test_the_answer_to_an_own_write_is_no_reason_to_look_again() -> None:
+    world = filled()
+
+    assert world.absorb(DATASET_PLURAL, dataset(version=2, finalizers=[FINALIZER])) == set()
+    kept = world.dataset("alice-raw")
+    assert kept is not None
+    assert kept.meta.finalizers == (FINALIZER,)
+
+
+def test_an_edit_that_the_answer_to_an_own_write_shows_is_looked_at() -> None:
+    world = filled()
+
+    assert names(world.absorb(DATASET_PLURAL, dataset(version=2, generation=2))) == ITSELF
+
+
+def test_an_object_that_an_own_write_created_is_looked_at() -> None:
+    world = filled()
+
+    assert names(world.absorb(DATASET_PLURAL, dataset("new", spec={"uuid": OTHER_UUID}))) == [
+        "datasets alice-new"
+    ]
+
+
+def test_whom_an_own_write_concerns_is_looked_at() -> None:
+    world = filled(ORIGINAL, copy_of("copy"))
+
+    keys = world.absorb(DATASET_PLURAL, dataset("original", "bob", version=2, status=FROZEN))
+
+    assert names(keys) == [COPY]
+
+
+def test_an_older_answer_changes_nothing() -> None:
+    world = filled()
+    world.put(BUCKET_PLURAL, bucket(version=5))
+
+    assert world.absorb(BUCKET_PLURAL, bucket(version=4, generation=2)) == set()
