@@ -26,6 +26,7 @@ from dtool_operator.planning.identity import dataset_uuid, find_original
 from dtool_operator.planning.observed import ClusterView, NamespaceView, Usage, is_ready
 from dtool_operator.planning.placement import claim_rank
 from dtool_operator.reconcile.dataset_index import Dataset, DatasetIndex
+from dtool_operator.reconcile.departed import Departed
 from dtool_operator.reconcile.invalid_object import Invalid, Status
 from dtool_operator.reconcile.queue import Key
 from dtool_s3.uri import DatasetURI, parse_uri
@@ -53,6 +54,7 @@ class World:
         self._datasets = DatasetIndex()
         self._namespaces: dict[str, NamespaceView] = {}
         self._view: ClusterView | None = None
+        self._departed = Departed()
 
     def bucket(self, uid: str) -> Bucket | None:
         """Return a bucket object, or None if it is gone."""
@@ -146,6 +148,8 @@ class World:
         in the meantime: the watch's event of that is no news then, and would be passed over.
         """
         uid = body["metadata"]["uid"]
+        if uid in self._departed:
+            return set()  # the watch was faster: the answer to the end of a finalizer speaks of what is gone
         before = self._known(plural, uid)
         keys = self.put(plural, body)
         after = self._known(plural, uid)
@@ -165,6 +169,7 @@ class World:
                 return set()
             del self._namespaces[name]
             return self._keys_of_namespace(name)
+        self._departed.add(uid)
         if plural == BUCKET_PLURAL:
             bucket = self._buckets.pop(uid, None)
             if bucket is None:
