@@ -55,6 +55,7 @@ def adapt(client: Any) -> None:
     unsigned.s3 = {**(unsigned.s3 or {}), "payload_signing_enabled": False}
     events.register("before-call.s3.UploadPart", functools.partial(_sign_md5_only, config=unsigned))
     events.register("before-parse.s3.ListObjectsV2", take_entries)
+    events.register_first("needs-retry.s3", _stay)
     for operation in ("PutObject", "UploadPart"):
         events.register(f"before-send.s3.{operation}", _unwrap)
 
@@ -79,6 +80,19 @@ def _address_region(context: dict[str, Any], **_: object) -> None:
     """Let URLs name the region's host: AWS's global one redirects, and a signed URL is for one host."""
     if context.get("is_presign_request"):
         context["use_global_endpoint"] = False
+
+
+def _stay(request_dict: dict[str, Any], response: Any, **_: object) -> None:
+    """Follow no redirect that names no region, as AWS's do.
+
+    botocore would ask the same server for the region, be redirected again, ask again, and so on until the
+    stack ends: before a load balancer that leads http to https it would take the process along.
+    """
+    if response is None or response[0] is None or not 300 <= response[0].status_code < 400:
+        return
+    headers = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if "x-amz-bucket-region" not in headers and "Region" not in response[1].get("Error", {}):
+        request_dict.get("context", {}).get("s3_redirect", {})["redirected"] = True
 
 
 def _unwrap(request: Any, **_: object) -> None:
