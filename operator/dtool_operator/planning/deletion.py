@@ -40,6 +40,7 @@ from dtool_operator.planning.standing import Standing, find_failure, find_pause,
 from dtool_operator.planning.status import build_dataset_status
 from dtool_operator.planning.storage_check import check_owner
 from dtool_operator.planning.task import Task, TaskKind
+from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.planning.verdict import Refused
 from dtool_operator.planning.work import build_refresh, build_removal, build_start, plan_owner
 from dtool_s3.uri import is_uuid
@@ -91,7 +92,7 @@ def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
     record, fate = seen.transfer, find_fate(seen.dataset)
     if FINALIZER not in seen.dataset.meta.finalizers:
         return Plan((CancelTransfer(),) if is_running(record) else (), None, None)
-    if record is not None and is_running(record) and record.task.kind is not TaskKind.REMOVE:
+    if must_stop(record):
         return Plan((CancelTransfer(),), None, timedelta(0))
     if fate.is_kept:
         return _release(seen, fate.warning)
@@ -102,6 +103,11 @@ def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
     if isinstance(seen.storage, Refusal):
         return _wait(seen, seen.storage)
     return _remove(seen, target, seen.storage, fate)
+
+
+def must_stop(record: TransferRecord | None) -> bool:
+    """Tell whether a worker does what a deletion ends, at once and whatever S3 says."""
+    return record is not None and is_running(record) and record.task.kind is not TaskKind.REMOVE
 
 
 def resolve_removal(seen: ObservedDataset) -> Target | Refusal:
@@ -181,7 +187,7 @@ def _follow_removal(seen: ObservedDataset, target: Target, storage: StorageView,
 
 def _start(seen: ObservedDataset, target: Target, storage: StorageView, task: Task) -> DatasetPlan:
     if not seen.slots.is_free:
-        return Plan((), None, Backoff())
+        return Plan((), None, Backoff(), is_waiting=True)
     owner = plan_owner(seen, target, storage)
     return Plan((*owner, build_start(task, None)), None, WORK_LOOK)
 

@@ -6,8 +6,10 @@ where that listing, the spec or the status gives a reason.
 
 from dataclasses import dataclass
 
+from dtool_operator.api.conditions import ConditionType, find_condition
+from dtool_operator.api.reasons import Reason
 from dtool_operator.names import FINALIZER
-from dtool_operator.planning.deletion import find_fate, resolve_removal
+from dtool_operator.planning.deletion import find_fate, must_stop, resolve_removal
 from dtool_operator.planning.history import find_damage, is_look_requested, was_frozen
 from dtool_operator.planning.identity import list_candidates
 from dtool_operator.planning.metadata import find_wanted, is_out_of_sync
@@ -38,7 +40,7 @@ def find_inquiry(seen: ObservedDataset) -> Inquiry | None:
     """Say what S3 is to be asked about; None where what is known already decides."""
     dataset = seen.dataset
     if dataset.meta.deletion_timestamp is not None:
-        if FINALIZER not in dataset.meta.finalizers or find_fate(dataset).is_kept:
+        if FINALIZER not in dataset.meta.finalizers or find_fate(dataset).is_kept or must_stop(seen.transfer):
             return None
         removal = resolve_removal(seen)
         return None if isinstance(removal, Refusal) else Inquiry(removal)
@@ -66,7 +68,9 @@ def is_queued(seen: ObservedDataset) -> bool:
     Of thousands that wait for a place each would ask again at every look.
     """
     spec = seen.dataset.spec
-    needs_worker = spec.source is not None or spec.uuid is not None
+    ready = find_condition(seen.dataset.status.conditions, ConditionType.READY)
+    is_open = ready is not None and ready.reason == Reason.PROTO and not spec.freeze
+    needs_worker = spec.source is not None or (spec.uuid is not None and not is_open)
     return needs_worker and not was_frozen(seen.dataset) and seen.transfer is None and not seen.slots.is_free
 
 

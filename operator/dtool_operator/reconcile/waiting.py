@@ -9,15 +9,18 @@ class WaitingRoom:
     """Keys that found no place; whoever is called leaves, and comes back where it finds none again."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str, dict[Key, None]] = OrderedDict()
+        self._waiting: OrderedDict[str, OrderedDict[Key, None]] = OrderedDict()
 
-    def add(self, key: Key) -> None:
-        """Let a key wait; one that waits already keeps its turn."""
-        self._waiting.setdefault(key.namespace, {}).setdefault(key)
+    def add(self, key: Key, *, is_urgent: bool = False) -> None:
+        """Let a key wait; one that waits already keeps its turn, an urgent one is its namespace's next."""
+        keys = self._waiting.setdefault(key.namespace, OrderedDict())
+        keys.setdefault(key)
+        if is_urgent:
+            keys.move_to_end(key, last=False)
 
     def discard(self, key: Key) -> None:
         """Let a key wait no more; unknown ones are fine."""
-        keys = self._waiting.get(key.namespace, {})
+        keys = self._waiting.get(key.namespace, OrderedDict())
         keys.pop(key, None)
         if not keys:
             self._waiting.pop(key.namespace, None)

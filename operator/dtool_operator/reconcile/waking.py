@@ -48,7 +48,7 @@ class Waking:
     def dataset_was_looked_at(self, key: Key, dataset: DtoolDataset, plan: DatasetPlan) -> None:
         """Let it wait if it found no place; have its bucket looked at if that got something new."""
         if plan.is_waiting:
-            self._waiting.add(key)
+            self._waiting.add(key, is_urgent=dataset.meta.deletion_timestamp is not None)
         else:
             self._waiting.discard(key)
         if any(isinstance(action, CancelTransfer) for action in plan.actions):
