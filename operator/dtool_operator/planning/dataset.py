@@ -72,7 +72,8 @@ def plan_dataset(seen: ObservedDataset) -> DatasetPlan:
     if was_frozen(seen.dataset):
         return watch_frozen(seen, target, storage)
     if storage is None:
-        return _queue(seen, target if target.uuid else None)
+        place, outcome = target if target.uuid else None, _find_final_outcome(seen)
+        return _queue(seen, place) if outcome is None else _refuse(seen, outcome, place)
     if isinstance(storage, Refusal):
         return _wait_for_storage(seen, target, storage)
     target = replace(target, uuid=storage.uuid or target.uuid)

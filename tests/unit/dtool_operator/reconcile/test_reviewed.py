@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL, FINALIZER, LABEL_UUID
+from dtool_operator.reconcile.queue import Key
+from dtool_operator.reconcile.waiting import WaitingRoom
 from dtool_s3.layout import DatasetLayout, item_identifier, item_metadata
 from dtool_s3.store.faults import Fault
 from tests.support.datasets import UUID, DatasetFixture, md5
@@ -192,3 +194,113 @@ async def test_rule_6_a_proto_that_lost_its_registration_key_is_not_ready(play: 
 
     ready = play.condition("alice", "raw")
     assert (ready["status"], ready["reason"]) == ("False", "RegistrationMissing")
+
+
+OTHER = "0b0c91b5-2a20-46e7-be45-003d662e9731"
+
+
+async def take_all_places(play: Play) -> asyncio.Event:
+    """Let one copy begin, which is all that may run, and come no further until the event is set."""
+    await play.store_dataset()
+    held = asyncio.Event()
+    play.server.faults.append(Fault(operation="copy", hold=held, times=None))
+    play.dataset("alice", "long", source=SOURCE)
+
+    async def runs() -> None:
+        assert play.operator.running()
+
+    await eventually_async(runs, within=10)
+    return held
+
+
+def look_now(play: Play, name: str) -> None:
+    play.cluster.set_annotations(DATASET_PLURAL, "alice", name, {"dtool.dev/reconcileRequestedAt": "now"})
+
+
+async def until_looked_at(play: Play, name: str) -> None:
+    async def is_answered() -> None:
+        assert play.status("alice", name).get("lastHandledReconcileAt") == "now"
+
+    await eventually_async(is_answered, within=10)
+
+
+async def test_rule_20_an_adopted_proto_stays_ready_while_all_places_are_taken() -> None:
+    play = await Play.start(max_transfers=1)
+    await play.store_dataset("lab-data", prefix="u/alice/", uuid=OTHER, is_frozen=False)
+    play.dataset("alice", "raw", uuid=OTHER)
+    await play.settle()
+    await take_all_places(play)
+
+    look_now(play, "raw")
+    await until_looked_at(play, "raw")
+
+    assert play.status("alice", "raw")["state"] == "Proto"
+    assert play.condition("alice", "raw")["status"] == "True"
+    await play.stop()
+
+
+async def test_rule_20_what_only_an_edit_changes_is_still_said_while_all_places_are_taken() -> None:
+    play = await Play.start(max_transfers=1)
+    await play.store_dataset(uuid=OTHER)
+    await play.store_dataset("lab-data", prefix="u/alice/", uuid=OTHER, items={"x": b"another"})
+    play.dataset("alice", "raw", source={"uri": f"s3://instrument-data/{OTHER}"})
+    await play.settle()
+    await play.restart_operator()
+    await play.settle()
+    await take_all_places(play)
+    looks = len(play.server.requests)
+
+    play.cluster.label_namespace("alice", {"whatever": "wakes-its-objects"})
+
+    async def is_looked_at() -> None:
+        assert play.operator.queue.is_quiet(timedelta(0))
+
+    await eventually_async(is_looked_at, within=10)
+    assert play.condition("alice", "raw")["reason"] == "ContentDiffers"
+    assert not [r for r in play.server.requests[looks:] if OTHER in r.key]
+    await play.stop()
+
+
+async def test_rule_18_running_work_is_cancelled_before_s3_is_asked(play: Play) -> None:
+    await take_all_places(play)
+    play.server.faults.insert(0, Fault(operation="get", hold=asyncio.Event(), times=None))
+
+    play.cluster.delete(DATASET_PLURAL, "alice", "long")
+
+    async def has_ended() -> None:
+        assert not play.operator.running()
+
+    await eventually_async(has_ended, within=10)
+    play.server.faults.clear()
+
+
+async def test_rule_18_a_deletion_does_not_wait_for_all_that_wait_for_a_place() -> None:
+    room = WaitingRoom()
+    for name in ("first", "second"):
+        room.add(Key(DATASET_PLURAL, "alice", name))
+    room.add(Key(DATASET_PLURAL, "alice", "deleted"), is_urgent=True)
+
+    assert [key.uid for key in room.call(3)] == ["deleted", "first", "second"]
+
+
+async def test_rule_18_a_deletion_without_a_place_is_called_when_there_is_one() -> None:
+    play = await Play.start(max_transfers=1)
+    await play.store_dataset("lab-data", prefix="u/alice/", uuid=OTHER)
+    play.dataset("alice", "raw", uuid=OTHER, deletionPolicy="Delete")
+    await play.settle()
+    held = await take_all_places(play)
+    play.cluster.delete(DATASET_PLURAL, "alice", "raw")
+
+    async def waits() -> None:
+        assert play.operator.queue.is_quiet(timedelta(0))
+
+    await eventually_async(waits, within=10)
+    started = asyncio.get_running_loop().time()
+    held.set()
+
+    async def is_gone() -> None:
+        assert not play.cluster.exists(DATASET_PLURAL, "alice", "raw")
+
+    await eventually_async(is_gone, within=10)
+    assert asyncio.get_running_loop().time() - started < 1.5  # a look in vain is repeated after 2 s
+    await play.stop()
