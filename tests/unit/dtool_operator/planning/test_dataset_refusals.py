@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from dtool_operator.api.reasons import Reason
+from dtool_operator.names import LABEL_IMPORTED, LABEL_UUID
 from dtool_operator.planning.dataset import plan_dataset
 from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import ObservedDataset, Slots
@@ -308,3 +309,42 @@ def test_a_read_only_bucket_without_an_owner_marker_lets_its_dataset_be_adopted_
     plan = plan_dataset(seen(adopted(), bucket(accessMode="ReadOnly"), storage=here))
 
     assert tell(plan).do == ("no finalizer, label", "start verify lab-data/u/alice/")
+
+
+def test_a_new_dataset_that_waits_for_a_place_says_so_once_the_wait_has_lasted() -> None:
+    """Rule 17: of thousands that are applied at once most have their turn soon."""
+    one = dataset()
+    applied = replace(one, meta=replace(one.meta, creation_timestamp=see.NOW - timedelta(seconds=4)))
+    look = seen(applied, slots=Slots(running=4))
+
+    first, later = plan_dataset(look), plan_dataset(replace(look, now=see.NOW + timedelta(seconds=6)))
+
+    assert (tell(first), first.is_waiting) == (Told((), look="6s"), True)
+    assert tell(later) == Told((), "Pending", not_ready("Queued"), "pause")
+    assert later.is_waiting
+
+
+IMPORTED = replace(
+    adopted(), meta=replace(adopted().meta, labels={LABEL_UUID: see.UUID, LABEL_IMPORTED: "true"})
+)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_rule_9_an_imported_object_that_a_users_describes_is_removed(is_frozen: bool) -> None:
+    frozen = replace(IMPORTED, status=see.was_frozen().status) if is_frozen else IMPORTED
+    look = seen(
+        frozen,
+        siblings=(replace(adopted(), meta=replace(adopted().meta, name="mine", uid="mine")),),
+        storage=None,
+    )
+
+    assert find_inquiry(look) is None
+    assert tell(plan_dataset(look)) == Told(("remove the object",), look=None)
+    ended = plan_dataset(replace(look, transfer=see.running(seen(adopted(), storage=HERE))))
+    assert tell(ended).do == ("cancel", "remove the object")
+
+
+def test_rule_9_a_users_object_is_never_removed() -> None:
+    plan = plan_dataset(seen(adopted(), siblings=(see.older(adopted()),), storage=None))
+
+    assert tell(plan) == Told((), "Pending", not_ready("ClaimedByAnother"))

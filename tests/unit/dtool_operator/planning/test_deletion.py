@@ -419,3 +419,22 @@ def test_rule_18_the_finalizer_stands_while_the_policy_is_delete(one: DtoolDatas
     assert tell(plan_dataset(seen(see.marked(kept, finalizer=True, label=label), storage=HERE))).do == (
         "no finalizer, label",
     )
+
+
+FOLLOWING = dataset("copy", source={"dataset": {"name": "x", "namespace": "bob"}})
+
+
+def test_rule_18_what_another_object_describes_stays_where_only_a_label_names_it() -> None:
+    look = gone(seen(unfinished(FOLLOWING), siblings=(adopted(),)))
+
+    told = tell(plan_dataset(look))
+
+    assert told.do[0].startswith("left behind: DtoolDataset 'raw' describes dataset")
+    assert told.do[1:] == ("no finalizer",)
+
+
+def test_rule_18_a_copy_that_only_its_label_names_is_removed_unless_it_is_frozen() -> None:
+    one = unfinished(replace(FOLLOWING, spec=FOLLOWING.spec.model_copy(update={"deletion_policy": "Delete"})))
+
+    assert tell(plan_dataset(seen(one, storage=STARTED))).do == (REMOVE,)
+    assert tell(plan_dataset(seen(one, storage=HERE))).do == ("no finalizer",)

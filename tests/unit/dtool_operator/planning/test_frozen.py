@@ -317,3 +317,15 @@ def test_a_repaired_dataset_is_watched_like_any_other() -> None:
 
     assert tell(plan) == Told((), "Frozen", READY, "resync")
     assert plan.status == repaired.status
+
+
+def test_metadata_that_dtool_does_not_take_are_said_and_the_data_stay_frozen() -> None:
+    plan = plan_dataset(seen(see.was_frozen(), storage=see.refuse(Reason.INVALID_SPEC)))
+
+    says = (
+        "Ready False InvalidSpec",
+        "Stalled True InvalidSpec",
+        *FROZEN[:-1],
+        "MetadataSynced False InvalidSpec",
+    )
+    assert (tell(plan).do, tell(plan).says, tell(plan).look) == ((), says, "resync")

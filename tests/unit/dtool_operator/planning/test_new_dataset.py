@@ -10,9 +10,10 @@ from dtool_operator.planning.dataset import plan_dataset
 from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import NamespaceView, ObservedDataset, Slots
 from dtool_operator.planning.plan import CreateProto
+from dtool_operator.planning.transfer import TransferRecord
 from tests.support import observed as see
 from tests.support.observed import HERE, OTHER, adopted, bucket, dataset, seen, stored
-from tests.support.told import READY, Told, not_ready, ready_message, tell
+from tests.support.told import READY, Told, damaged, not_ready, ready_message, tell
 
 MARK = "put finalizer, label"
 OWN = "own u/alice/ as cluster-1/ns-alice"
@@ -189,6 +190,15 @@ def created(one: DtoolDataset) -> DtoolDataset:
 
 LOOK = seen(adopted(freeze=True), storage=OPEN)
 
+
+def spoilt(look: ObservedDataset) -> TransferRecord:
+    """A freeze after which an item is not as the manifest says."""
+    record = see.ended(look, Reason.WRITTEN_WHILE_FREEZING)
+    assert record.error is not None
+    found = see.facts(mismatch_count=1)
+    return replace(record, facts=found, error=record.error.model_copy(update={"facts": found}))
+
+
 FREEZES: dict[str, tuple[ObservedDataset, Told]] = {
     "runs": (
         replace(LOOK, transfer=see.running(LOOK, phase="Freezing")),
@@ -205,6 +215,18 @@ FREEZES: dict[str, tuple[ObservedDataset, Told]] = {
     "was ended by an operator that was killed after the flip": (
         replace(LOOK, storage=HERE),
         Told(("no finalizer, label", VERIFY), "Verifying", VERIFYING, "30s"),
+    ),
+    "found damage after the flip": (
+        replace(LOOK, transfer=spoilt(LOOK), storage=HERE),
+        Told(("no finalizer, label", "forget"), "Damaged", damaged("WrittenWhileFreezing"), "resync"),
+    ),
+    "that failed without a word of it before somebody froze it is forgotten": (
+        replace(LOOK, transfer=see.ended(LOOK, Reason.ACCESS_DENIED), storage=HERE),
+        Told(("no finalizer, label", VERIFY), "Verifying", VERIFYING, "30s"),
+    ),
+    "has ended and was undone before that was reported": (
+        replace(LOOK, transfer=see.ended(LOOK, see.facts())),
+        Told((MARK, FREEZE), "Freezing", FREEZING, "30s"),
     ),
     "is no longer wanted": (
         replace(LOOK, dataset=adopted(), transfer=see.running(LOOK)),

@@ -332,3 +332,10 @@ def test_rule_11_a_dataset_is_not_copied_onto_itself() -> None:
 
     assert find_inquiry(look) is None
     assert tell(plan_dataset(look)) == Told((), "Pending", not_ready("ClaimedByAnother"))
+
+
+def test_rule_6_a_source_whose_registration_key_names_another_place_is_not_copied_from_there() -> None:
+    plan = plan_dataset(following(storage=stored(source_prefix="d/mallory/")))
+
+    assert tell(plan) == Told((), "Pending", not_ready("RegistrationHijacked"))
+    assert plan.status is not None
