@@ -14,19 +14,17 @@ from enum import StrEnum
 from typing import Any
 
 from dtool_s3.errors import InvalidAdminMetadata, InvalidManifest
+from dtool_s3.json_members import iterate_members
 from dtool_s3.layout import check_relpath, item_identifier
 
 MAX_ADMIN_METADATA_BYTES = 64 * 1024
 MAX_STRUCTURE_BYTES = 64 * 1024
 MAX_REGISTRATION_BYTES = 2 * 1024
-MAX_MANIFEST_BYTES = 256 * 1024 * 1024
+#: A million items as dtool writes them, with relpaths of 35 characters. A hostile one takes a gigabyte.
+MAX_MANIFEST_BYTES = 224 * 1024 * 1024
 MAX_README_BYTES = 16 * 1024 * 1024
 MAX_ANNOTATION_BYTES = 16 * 1024 * 1024
 MAX_OVERLAY_BYTES = 256 * 1024 * 1024
-
-#: Fewest bytes of a manifest for each value in it, on average; the densest that dtool writes has 25.
-_MIN_BYTES_PER_VALUE = 12
-_VALUES_FREE = 10_000
 
 MD5_HASH_FUNCTION = "md5sum_hexdigest"
 
@@ -117,6 +115,10 @@ def _admin_metadata(fields: Mapping[str, Any], uuid: str) -> AdminMetadata:
     except ValueError as error:
         raise InvalidAdminMetadata(f"type is {fields['type'][:80]!r}") from error
     version = fields.get("dtoolcore_version")
+    texts = {"name": fields["name"], "creator_username": fields["creator_username"], "version": str(version)}
+    for name, text in texts.items():
+        if not is_text(text):
+            raise InvalidAdminMetadata(f"{name} is {text[:80]!r}, which is not valid Unicode")
     return AdminMetadata(
         uuid=uuid,
         type=dataset_type,
@@ -125,6 +127,15 @@ def _admin_metadata(fields: Mapping[str, Any], uuid: str) -> AdminMetadata:
         dtoolcore_version=None if version is None else str(version),
         **{name: _timestamp(name, fields.get(name)) for name in _TIMESTAMP_FIELDS},
     )
+
+
+def is_text(value: str) -> bool:
+    """Tell whether text can be encoded: JSON can hold halves of characters, which nothing else takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _timestamp(name: str, value: object) -> float | None:
@@ -191,28 +202,29 @@ class Manifest:
 
 
 def parse_manifest(body: bytes) -> Manifest:
-    """Parse manifest.json. Raises InvalidManifest, or UnsafePath for a relpath that must not be written."""
-    check_density(body)
+    """Parse manifest.json. Raises InvalidManifest, or UnsafePath for a relpath that must not be written.
+
+    Each item is checked and made small before the next one is read: of a hostile manifest no more is held
+    than of an honest one, but for the length of its relpaths.
+    """
+    items: dict[str, ManifestItem] = {}
+    found: dict[str, object] = {}
     try:
-        document = json.loads(body)
+        for parent, name, value in iterate_members(body, inside={"items"}):
+            if parent:
+                items[name] = _manifest_item(name, value)
+            elif name in {"items", "hash_function"}:
+                found[name] = value
+                if name == "items":  # of two the last counts, as for all readers
+                    items.clear()
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(f"manifest.json is not JSON: {str(error)[:120]}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("items"), dict):
+    if not isinstance(found.get("items"), dict):
         raise InvalidManifest("manifest.json has no object `items`")
-    hash_function = document.get("hash_function")
+    hash_function = found.get("hash_function")
     if not isinstance(hash_function, str):
         raise InvalidManifest("manifest.json names no hash_function")
-    return Manifest(hash_function, {i: _manifest_item(i, value) for i, value in document["items"].items()})
-
-
-def check_density(body: bytes) -> None:
-    """Raise InvalidManifest for JSON of so many small values that parsing takes a multiple of honest memory.
-
-    256 MB of empty arrays are 7 GB of objects. Commas and brackets are counted, those in names too.
-    """
-    values = body.count(b",") + body.count(b"[") + body.count(b"{")
-    if values > _VALUES_FREE + len(body) // _MIN_BYTES_PER_VALUE:
-        raise InvalidManifest(f"{len(body)} bytes of JSON hold {values} values: no manifest has so many")
+    return Manifest(hash_function, items)
 
 
 def _manifest_item(identifier: str, value: object) -> ManifestItem:

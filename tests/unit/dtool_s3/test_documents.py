@@ -1,6 +1,7 @@
 """Documents of every era, and the broken ones that lie in real buckets."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -120,6 +121,16 @@ def test_metadata_that_contradict_themselves_are_refused(
         parse_admin_metadata(body, headers, uuid=UUID)
 
 
+@pytest.mark.parametrize("field", ["name", "creator_username", "dtoolcore_version"])
+def test_metadata_with_half_a_character_are_refused(field: str) -> None:
+    body, headers = dump_admin_metadata({**FIELDS, field: "half \ud800"})
+
+    with pytest.raises(InvalidAdminMetadata, match="not valid Unicode") as refused:
+        parse_admin_metadata(body, headers, uuid=UUID)
+
+    assert str(refused.value).encode()
+
+
 def test_freezing_changes_the_type_and_nothing_else() -> None:
     proto = EXPECTED.with_type(DatasetType.PROTO)
 
@@ -207,7 +218,7 @@ def test_manifests_with_other_hash_functions_are_not_equal() -> None:
         (b"{", "not JSON"),
         (b"\xff", "not JSON"),
         (DEEP, "not JSON"),
-        (b"[]", "no object `items`"),
+        (b"[]", "no '{'"),
         (b"{}", "no object `items`"),
         (manifest(items=[]), "no object `items`"),
         (manifest(hash_function=None), "hash_function"),
@@ -284,12 +295,41 @@ def test_the_version_of_the_format_is_read_where_it_is(body: bytes | None, versi
     assert storage_broker_version(body) == version
 
 
-@pytest.mark.parametrize("value", [b"[],", b"{},", b"1,", b'"ab",', b"1.5,", b"["])
-def test_json_that_would_fill_the_memory_is_no_manifest(value: bytes) -> None:
-    body = b'{"hash_function": "md5sum_hexdigest", "items": [' + value * 20_000 + b"0]}"
+@pytest.mark.parametrize("value", [b"[],", b"{},", b"1,", b'"ab",', b"1.5,", b"[", b'{"a":0},'])
+@pytest.mark.parametrize("start", [b'"items":[', b'"items":{"x":[', b'"other":[', b'"hash_function":['])
+def test_json_that_would_fill_the_memory_is_refused_before_it_does(start: bytes, value: bytes) -> None:
+    body = b'{"hash_function":"md5sum_hexdigest",' + start + value * 200_000 + b"0]}"
 
-    with pytest.raises(InvalidManifest, match="values"):
+    tracemalloc.start()
+    with pytest.raises(InvalidManifest, match="not JSON"):
         parse_manifest(body)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak_bytes < 6 * 1024**2
+
+
+def test_of_two_lists_of_items_the_last_counts() -> None:
+    body = manifest()
+
+    twice = body[:-1] + b', "items": {}}'
+
+    assert parse_manifest(body).items
+    assert not parse_manifest(twice).items
+
+
+def test_a_manifest_takes_a_few_times_its_size_in_memory() -> None:
+    names = [f"{number:x}" for number in range(20_000)]
+    items = {item_identifier(name): {"hash": "0" * 32, "relpath": name, "size_in_bytes": 1} for name in names}
+    body = json.dumps({"hash_function": "md5sum_hexdigest", "items": items}, separators=(",", ":")).encode()
+    del items
+
+    tracemalloc.start()
+    parse_manifest(body)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak_bytes < 4.5 * len(body)
 
 
 def test_the_densest_manifest_that_dtool_could_write_is_read() -> None:
@@ -298,4 +338,3 @@ def test_the_densest_manifest_that_dtool_could_write_is_read() -> None:
     body = json.dumps({"hash_function": "md5sum_hexdigest", "items": items}, separators=(",", ":")).encode()
 
     assert len(parse_manifest(body).items) == 4000
-    assert len(body) // (body.count(b",") + body.count(b"{")) >= 24
