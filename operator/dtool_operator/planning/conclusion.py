@@ -6,11 +6,21 @@ from datetime import timedelta
 from dtool_operator.api.choice import DeletionPolicy
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
+from dtool_operator.api.reasons import Reason
 from dtool_operator.names import FINALIZER, LABEL_UUID
+from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.metadata import MetadataPlan
-from dtool_operator.planning.observed import ObservedDataset
+from dtool_operator.planning.observed import ObservedDataset, Refusal
 from dtool_operator.planning.placement import Target
-from dtool_operator.planning.plan import Backoff, DatasetAction, MarkObject, Plan, spread_interval
+from dtool_operator.planning.plan import (
+    Backoff,
+    CancelTransfer,
+    DatasetAction,
+    MarkObject,
+    Plan,
+    spread_interval,
+)
+from dtool_operator.planning.standing import is_running
 from dtool_operator.planning.status import build_dataset_status
 from dtool_operator.planning.verdict import Verdict
 
@@ -41,6 +51,24 @@ def mark_finished(seen: ObservedDataset, target: Target) -> MarkObject:
     """Label an object that nothing is unfinished for; the finalizer stands only for deletionPolicy Delete."""
     keeps_finalizer = seen.dataset.spec.deletion_policy is DeletionPolicy.DELETE
     return MarkObject(has_finalizer=keeps_finalizer, uuid=target.uuid)
+
+
+def mark_deletable(dataset: DtoolDataset) -> list[DatasetAction]:
+    """Put the finalizer on where data that are there shall go with their object, whatever else is in the way.
+
+    Else the object would go, and leave them without a word.
+    """
+    is_there = was_frozen(dataset) or dataset.status.created_at is not None
+    is_asked = dataset.spec.deletion_policy is DeletionPolicy.DELETE
+    return [MarkObject(has_finalizer=True)] if is_there and is_asked else []
+
+
+def give_up(seen: ObservedDataset, refusal: Refusal) -> list[DatasetAction]:
+    """End what runs, unless what is in the way passes by itself."""
+    is_ended = is_running(seen.transfer) and not refusal.is_passing
+    actions: list[DatasetAction] = [CancelTransfer()] if is_ended else []
+    is_ours = refusal.reason is not Reason.CLAIMED_BY_ANOTHER
+    return [*actions, *mark_deletable(seen.dataset)] if is_ours else actions
 
 
 def resync(seen: ObservedDataset) -> timedelta:

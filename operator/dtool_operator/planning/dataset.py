@@ -12,7 +12,14 @@ from datetime import timedelta
 from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
-from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, mark_finished, resync
+from dtool_operator.planning.conclusion import (
+    WORK_LOOK,
+    DatasetPlan,
+    conclude,
+    give_up,
+    mark_finished,
+    resync,
+)
 from dtool_operator.planning.deletion import plan_deletion
 from dtool_operator.planning.frozen import report_spoilt, watch_frozen
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
@@ -256,9 +263,9 @@ def _report_failure(seen: ObservedDataset, target: Target, record: TransferRecor
 def _refuse(seen: ObservedDataset, refusal: Refusal, target: Target | None = None) -> DatasetPlan:
     """Cancel what runs, say why, look again later; a frozen dataset stays what it is."""
     if refusal.reason is Reason.CLAIMED_BY_ANOTHER and is_imported(seen.dataset):
-        return Plan((*_stop(seen, refusal), RemoveImported()), None, None)
+        return Plan((*give_up(seen, refusal), RemoveImported()), None, None)
     if was_frozen(seen.dataset) and refusal.reason is Reason.BUCKET_NOT_READY:
-        return conclude(seen, Kept(), target=target, actions=_stop(seen, refusal), look_again=Backoff())
+        return conclude(seen, Kept(), target=target, actions=give_up(seen, refusal), look_again=Backoff())
     record = seen.transfer
     if record is not None and is_running(record) and refusal.is_passing:
         working = Working(record, record.task.kind)
@@ -270,13 +277,9 @@ def _refuse(seen: ObservedDataset, refusal: Refusal, target: Target | None = Non
         seen,
         verdict,
         target=target,
-        actions=_stop(seen, refusal),
+        actions=give_up(seen, refusal),
         look_again=resync(seen) if is_final else Backoff(),
     )
-
-
-def _stop(seen: ObservedDataset, refusal: Refusal) -> list[DatasetAction]:
-    return [CancelTransfer()] if is_running(seen.transfer) and not refusal.is_passing else []
 
 
 def _wait_for_storage(seen: ObservedDataset, target: Target, refusal: Refusal) -> DatasetPlan:

@@ -8,7 +8,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 from dtool_operator.api.reasons import Reason
-from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, mark_finished, resync
+from dtool_operator.planning.conclusion import (
+    WORK_LOOK,
+    DatasetPlan,
+    conclude,
+    mark_deletable,
+    mark_finished,
+    resync,
+)
 from dtool_operator.planning.history import find_damage
 from dtool_operator.planning.metadata import MetadataPlan, build_unsynced, plan_metadata
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
@@ -104,7 +111,7 @@ def _watch_unseen(seen: ObservedDataset, target: Target, refusal: Refusal) -> Da
             unsynced = MetadataPlan(build_unsynced(refusal), seen.dataset.status.managed)
             return _keep(seen, target, actions=[], metadata=unsynced, look_again=resync(seen))
         case _:
-            return _keep(seen, target, actions=[], look_again=Backoff())
+            return _keep(seen, target, actions=mark_deletable(seen.dataset), look_again=Backoff())
 
 
 def _verify(seen: ObservedDataset, target: Target, task: Task, metadata: MetadataPlan | None) -> DatasetPlan:

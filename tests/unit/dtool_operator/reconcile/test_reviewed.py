@@ -304,3 +304,33 @@ async def test_rule_18_a_deletion_without_a_place_is_called_when_there_is_one() 
     await eventually_async(is_gone, within=10)
     assert asyncio.get_running_loop().time() - started < 1.5  # a look in vain is repeated after 2 s
     await play.stop()
+
+
+@pytest.mark.parametrize("kind", ["frozen", "proto"])
+async def test_rule_18_delete_counts_though_it_was_asked_for_while_suspended(play: Play, kind: str) -> None:
+    await play.store_dataset()
+    play.dataset("alice", "raw", **({"source": SOURCE} if kind == "frozen" else {}))
+    await play.settle()
+
+    edit(play, suspend=True, deletionPolicy="Delete")
+    await play.settle()
+    play.cluster.delete(DATASET_PLURAL, "alice", "raw")
+    await play.settle()
+
+    assert not play.cluster.exists(DATASET_PLURAL, "alice", "raw")
+    assert play.server.keys("lab-data") == ["u/alice/.dtool-owner"]
+
+
+async def test_rule_18_delete_counts_though_it_was_asked_for_while_the_bucket_was_suspended(
+    play: Play,
+) -> None:
+    await play.store_dataset()
+    play.dataset("alice", "raw", source=SOURCE)
+    await play.settle()
+    play.cluster.update_spec(BUCKET_PLURAL, "dtool-system", "lab", suspend=True)
+    await play.settle()
+
+    edit(play, deletionPolicy="Delete")
+    await play.settle()
+
+    assert play.cluster.get(DATASET_PLURAL, "alice", "raw")["metadata"]["finalizers"] == [FINALIZER]
