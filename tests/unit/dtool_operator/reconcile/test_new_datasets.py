@@ -1,4 +1,4 @@
-"""Datasets that begin here: empty protos that others fill, derived ones, and what becomes of them (rule 11)."""
+"""Datasets that begin here: empty protos that others fill, derived ones, and their ends (rule 11)."""
 
 from datetime import timedelta
 
@@ -151,3 +151,71 @@ async def test_rule_18_delete_removes_the_dataset_with_its_object(play: Play) ->
 
     assert not play.cluster.exists(DATASET_PLURAL, "alice", "raw")
     assert play.server.keys("lab-data") == ["u/alice/.dtool-owner"]
+
+
+async def test_rule_11_of_two_copies_of_one_object_one_is_made(play: Play) -> None:
+    play.cluster.update_spec("dtoolbuckets", "dtool-system", "lab", readAccess="Bucket")
+    play.bucket(
+        "shared",
+        bucket="instrument-data",
+        readAccess="Bucket",
+        allowedNamespaces={"from": "All"},
+        credentials={"secretRef": {"name": "instruments-s3"}},
+        prefixTemplate="d/{namespace}/",
+    )
+    play.cluster.create_namespace("bob", {"dtool.dev/lab": "true"})
+    for name in ("first", "second"):
+        play.dataset("alice", name, source={"dataset": {"name": "raw", "namespace": "bob"}})
+    await play.store_dataset(prefix="d/bob/")
+    play.dataset("bob", "raw", uuid=UUID, bucketRef={"name": "shared", "namespace": "dtool-system"})
+    await play.settle()
+
+    reasons = [play.condition("alice", name)["reason"] for name in ("first", "second")]
+    assert sorted(reasons) == ["ClaimedByAnother", "Succeeded"]
+    copied = [r.key for r in play.server.requests if r.operation == "copy"]
+    assert len(copied) == len(set(copied)) == len(ITEMS)
+
+
+async def test_rule_11_a_dataset_is_not_copied_onto_itself(play: Play) -> None:
+    await play.store_dataset("lab-data", prefix="u/alice/")
+    play.cluster.update_spec("dtoolbuckets", "dtool-system", "lab", readAccess="Bucket")
+    play.dataset("alice", "raw", uuid=UUID)
+    await play.settle()
+    play.server.requests.clear()
+
+    play.dataset("alice", "copy", source={"dataset": {"name": "raw"}})
+    await play.settle()
+
+    # of one second the smaller uid owns
+    reasons = {play.condition("alice", name)["reason"] for name in ("raw", "copy")}
+    assert reasons == {"ClaimedByAnother", "Succeeded"}
+    moved = [r for r in play.server.requests if r.operation in {"copy", "put"} and "/data/" in r.key]
+    assert moved == []
+
+
+async def test_rule_18_a_proto_dataset_stays_when_its_object_goes(play: Play) -> None:
+    play.dataset("alice", "plate")
+    await play.settle()
+    keys = play.server.keys("lab-data")
+
+    play.cluster.delete(DATASET_PLURAL, "alice", "plate")
+    await play.settle()
+
+    assert not play.cluster.exists(DATASET_PLURAL, "alice", "plate")
+    assert play.server.keys("lab-data") == keys
+
+
+async def test_rule_14_a_proto_is_not_frozen_while_somebody_uploads_into_it() -> None:
+    play = await Play.start(freeze_quiet_period=QUIET)
+    play.dataset("alice", "plate")
+    await play.settle()
+    layout = layout_of(play, "plate")
+    fill(play, layout)
+    await play.server.store("lab-data").start_upload(layout.item_key(item_identifier("late.bin")), {})
+
+    play.cluster.update_spec(DATASET_PLURAL, "alice", "plate", freeze=True)
+    await play.settle()
+
+    assert play.condition("alice", "plate")["reason"] == "WrittenWhileFreezing"
+    assert play.condition("alice", "plate", "Frozen")["status"] == "False"
+    await play.stop()

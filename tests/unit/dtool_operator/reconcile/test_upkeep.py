@@ -183,3 +183,65 @@ async def test_rule_4_a_take_over_replaces_exactly_the_named_owner(play: Play) -
     assert play.status("alice", "raw")["state"] == "Frozen"
     marker = json.loads(play.server.read("lab-data", "u/alice/.dtool-owner").body)
     assert f"{marker['cluster']}/{marker['namespaceUid']}" != owner
+
+
+async def test_rule_16_damage_that_a_listing_found_is_looked_for_once_in_a_while(play: Play) -> None:
+    await copied(play)
+    play.server.remove("lab-data", TARGET.item_key(item_identifier("a.txt")))
+    request(play, "verifyRequestedAt")
+    await play.settle()
+    assert play.condition("alice", "raw", "Verified")["reason"] == "ItemMissing"
+    play.server.requests.clear()
+
+    for one in play.operator.world.datasets("alice"):
+        play.operator.queue.add(object_key(DATASET_PLURAL, one.meta))
+    await play.settle()
+
+    assert [r for r in play.server.requests if r.operation == "list"] == []
+    assert play.status("alice", "raw")["verified"]["mismatches"][0]["relpath"] == "a.txt"
+
+
+async def test_rule_16_a_repair_is_found_on_request(play: Play) -> None:
+    await copied(play)
+    key = TARGET.item_key(item_identifier("a.txt"))
+    was = play.server.read("lab-data", key)
+    play.server.remove("lab-data", key)
+    request(play, "verifyRequestedAt")
+    await play.settle()
+    assert play.status("alice", "raw")["state"] == "Damaged"
+
+    play.server.write("lab-data", key, was.body, metadata=was.info.metadata)
+    request(play, "reconcileRequestedAt")
+    await play.settle()
+
+    assert play.status("alice", "raw")["state"] == "Frozen"
+    assert play.condition("alice", "raw", "Verified")["status"] == "True"
+
+
+async def test_rule_7_keys_that_are_refused_do_not_flip_a_frozen_dataset(play: Play) -> None:
+    await copied(play)
+    play.server.rejected_identities.add("lab-s3")
+
+    request(play, "verifyRequestedAt")
+    await play.settle()
+
+    assert play.condition("alice", "raw")["status"] == "True"
+    assert play.status("alice", "raw")["state"] in {"Frozen", "Verifying"}
+    assert "lastHandledVerifyAt" not in play.status("alice", "raw")
+
+
+async def test_rule_22_the_operator_writes_label_finalizer_and_status_and_never_the_spec(play: Play) -> None:
+    await play.store_dataset()
+    play.dataset("alice", "raw", source=SOURCE, tags=["green"], deletionPolicy="Delete")
+    applied = play.cluster.get(DATASET_PLURAL, "alice", "raw")
+
+    await play.settle()
+
+    now = play.cluster.get(DATASET_PLURAL, "alice", "raw")
+    assert now["spec"] == applied["spec"]
+    changed = {name for name in now["metadata"] if now["metadata"][name] != applied["metadata"].get(name)} - {
+        "resourceVersion"
+    }
+    assert changed == {"labels", "finalizers"}
+    assert now["metadata"]["labels"] == {"dtool.dev/uuid": UUID}
+    assert now["metadata"]["finalizers"] == ["dtool.dev/finalizer"]
