@@ -25,6 +25,7 @@ from dtool_s3.settings import (
     Secret,
     ambient_credentials,
 )
+from dtool_s3.store.object_loop.bucket import MAX_GET_BYTES
 from dtool_s3.store.object_loop.loop import MAX_PUT_BYTES
 from dtool_s3.store.protocol import IF_ABSENT, ListedObject
 from dtool_s3.store.s3 import S3Store
@@ -582,3 +583,14 @@ async def test_many_copies_are_seen_at_once_and_what_is_odd_is_left_to_single_on
         (info.etag, dict(info.metadata)) for info in written
     ]
     assert (missing, odd) == (None, [None])
+
+
+async def test_a_large_object_is_read_by_botocore_into_one_place(store: S3Store, front: Front) -> None:
+    body = bytes(MAX_GET_BYTES + 1)
+    await store.put("large", body)
+    front.passed.clear()
+
+    found = await store.get("large", max_bytes=len(body))
+
+    assert found.body == body
+    assert [passed.is_of_the_object_loop for passed in front.passed] == [True, False]

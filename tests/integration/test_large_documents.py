@@ -103,4 +103,4 @@ async def test_a_readme_of_100_mb_is_copied_in_bounded_memory(make_s3_place: Mak
 
     assert told["reason"] is None
     assert (await scene.copied())["README.yml"] == 100 * MIB
-    assert told["peak_mib"] - told["before_mib"] < 256
+    assert told["peak_mib"] - told["before_mib"] < 150  # it is there once

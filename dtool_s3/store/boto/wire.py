@@ -12,6 +12,8 @@ from dtool_s3.store.boto.answer import content_md5
 from dtool_s3.store.boto.entries import take_entries
 from dtool_s3.store.protocol import Body
 
+_JOINED_BYTES = 1024**2
+
 
 class ViewBody:
     """A view of memory in the form that botocore takes; it goes to the socket as it is, in one piece."""
@@ -41,8 +43,13 @@ class ViewBody:
 
 
 def sendable(body: Body) -> bytes | ViewBody:
-    """Return `body` as a parameter of the client; nothing is copied."""
-    return body if isinstance(body, bytes) else ViewBody(body)
+    """Return `body` as a parameter of the client; nothing that is large is copied.
+
+    botocore joins plain bytes with the head of the request, which makes one packet of a small one.
+    """
+    if isinstance(body, memoryview):
+        return ViewBody(body)
+    return body if len(body) <= _JOINED_BYTES else ViewBody(memoryview(body))
 
 
 def adapt(client: Any) -> None:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from dtool_s3.store.boto.target import Target
 
+#: Of larger objects obstore, and the step to Python, make copies; botocore reads to where they stay.
+MAX_GET_BYTES = 8 * 1024**2
+
 CONNECT_TIMEOUT = timedelta(seconds=10)
 # obstore knows no "none", and 30 s would be the default, bodies included
 _TOTAL_TIMEOUT = timedelta(days=7)
@@ -71,13 +74,18 @@ class ObjectBucket:
         """HEAD an object. Raises NotFound."""
         return _info(key, self._fetch("head", key, {"head": True}))
 
-    def get(self, key: str, max_bytes: int) -> StoredObject:
-        """Read an object whole. Raises NotFound, and RequestRefused before reading more than `max_bytes`."""
+    def get(self, key: str, max_bytes: int) -> StoredObject | None:
+        """Read an object whole; None: its size is above MAX_GET_BYTES, and nothing was read.
+
+        Raises NotFound, and RequestRefused before reading more than `max_bytes`.
+        """
         found = self._fetch("get", key, {})
         info = _info(key, found)
         if info.size_bytes > max_bytes:
             message = f"{self._place(key)} has {info.size_bytes} bytes, more than {max_bytes}"
             raise RequestRefused(message, code="EntityTooLarge")
+        if info.size_bytes > MAX_GET_BYTES:
+            return None
         return StoredObject(info, _body(found, info.size_bytes))
 
     def get_range(self, key: str, first_byte: int, size_bytes: int, etag: str) -> bytes:

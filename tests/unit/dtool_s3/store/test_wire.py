@@ -60,3 +60,13 @@ def test_a_view_goes_to_the_socket_itself_without_waiting_for_a_go_ahead() -> No
     assert request.body is view
     assert "Expect" not in request.headers
     assert request.headers["Content-Length"] == "7"
+
+
+def test_large_bytes_are_sent_as_a_view_and_small_ones_as_they_are() -> None:
+    small, large = b"a" * 1024**2, b"a" * (1024**2 + 1)
+
+    sent = sendable(large)
+
+    assert sendable(small) is small
+    assert isinstance(sent, ViewBody)
+    assert sent.view.obj is large
