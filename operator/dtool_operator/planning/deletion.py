@@ -74,17 +74,19 @@ class Fate:
 def find_fate(dataset: DtoolDataset) -> Fate:
     """Decide by policy and status, whoever put the finalizer there.
 
-    A proto dataset without a source is nowhere else, and so may be what a copy was refused to replace.
+    A proto dataset without a source is nowhere else, and so may be what a copy was refused to replace: under
+    a uuid that is not the object's own that is not this object's to delete, whatever its policy.
     """
-    if dataset.spec.deletion_policy is DeletionPolicy.DELETE:
+    spec = dataset.spec
+    is_deleted = spec.deletion_policy is DeletionPolicy.DELETE
+    frozen = find_condition(dataset.status.conditions, ConditionType.FROZEN)
+    is_refused = frozen is not None and frozen.reason == Reason.CONTENT_DIFFERS
+    if is_refused and spec.source is not None and not (is_deleted and spec.is_new_dataset):
+        return Fate(is_kept=True, warning="Something else than the source lay at the target.")
+    if is_deleted:
         # what is known by its label alone was never reported as this object's
         return Fate(is_kept=False, only_proto=dataset_uuid(dataset) is None)
-    if was_frozen(dataset) or dataset.spec.source is None:
-        return Fate(is_kept=True)
-    ready = find_condition(dataset.status.conditions, ConditionType.READY)
-    if ready is not None and ready.reason == Reason.CONTENT_DIFFERS:
-        return Fate(is_kept=True, warning="Something else than the source lay at the target.")
-    return Fate(is_kept=False)
+    return Fate(is_kept=was_frozen(dataset) or spec.source is None)
 
 
 def plan_deletion(seen: ObservedDataset) -> DatasetPlan:

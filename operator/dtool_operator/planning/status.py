@@ -138,7 +138,10 @@ def _refused(dataset: DtoolDataset, refusal: Refusal) -> dict[str, object]:
         about_data = _known_of_data(dataset)
         state = DatasetState.DAMAGED if find_damage(dataset) else DatasetState.FROZEN
     else:
-        about_data = _data_unknown(refusal.reason)
+        # that a copy found something else in its place counts for its deletion, whatever is in the way since
+        frozen = find_condition(dataset.status.conditions, ConditionType.FROZEN)
+        is_known = frozen is not None and frozen.reason == Reason.CONTENT_DIFFERS
+        about_data = _known_of_data(dataset) if is_known else _data_unknown(refusal.reason)
         state = DatasetState.PENDING
     return {
         "conditions": [*_not_ready(refusal, stalled=stalled), *about_data],

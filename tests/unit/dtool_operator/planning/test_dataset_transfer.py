@@ -15,7 +15,7 @@ from dtool_operator.planning.task import TaskKind
 from dtool_operator.planning.transfer import TransferState
 from tests.support import observed as see
 from tests.support.observed import HERE, adopted, bucket, dataset, instruments, seen, stored
-from tests.support.told import READY, Told, not_ready, ready_message, stalled, tell
+from tests.support.told import READY, Told, not_ready, ready_message, stalled, tell, unknown
 
 COPY = "start server-side copy instrument-data/ to lab-data/u/alice/ with keys of dtool-system/instruments"
 VERIFY = "start verify lab-data/u/alice/"
@@ -257,7 +257,7 @@ FAILURES: dict[str, tuple[ObservedDataset, Told]] = {
             transfer=see.ended(seen(), Reason.CONTENT_DIFFERS),
             slots=Slots(running=4),
         ),
-        Told((), "Pending", not_ready("Queued"), "pause"),
+        Told((), "Pending", (*not_ready("Queued")[:2], *unknown("ContentDiffers")), "pause"),
     ),
     "that was queued starts with a free slot, without another request": (
         seen(QUEUED, transfer=see.ended(seen(), Reason.CONTENT_DIFFERS)),

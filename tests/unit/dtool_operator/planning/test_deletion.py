@@ -348,9 +348,9 @@ POLICIES: dict[str, tuple[ObservedDataset, Told]] = {
         seen(unfinished(adopted(deletionPolicy="Delete")), storage=STARTED),
         Told((f"{REMOVE} wholly",), look="30s"),
     ),
-    "and what a copy was refused to replace": (
-        seen(see.deleted(replace(DIFFERS, spec=DELETE.spec)), storage=HERE),
-        Told((f"{REMOVE} wholly",), look="30s"),
+    "but not what a copy was refused to replace": (
+        gone(seen(see.deleted(replace(DIFFERS, spec=DELETE.spec)))),
+        Told(("left behind: Something else than the source lay at the target.", "no finalizer"), look=None),
     ),
     "not from under somebody else's prefix": (
         replace(WHOLE, storage=replace(HERE, owner=OTHER)),

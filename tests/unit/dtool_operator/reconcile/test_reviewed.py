@@ -334,3 +334,27 @@ async def test_rule_18_delete_counts_though_it_was_asked_for_while_the_bucket_wa
     await play.settle()
 
     assert play.cluster.get(DATASET_PLURAL, "alice", "raw")["metadata"]["finalizers"] == [FINALIZER]
+
+
+@pytest.mark.parametrize("is_frozen", [True, False], ids=["frozen", "proto"])
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_rule_18_what_a_copy_was_refused_to_replace_stays(
+    play: Play, policy: str, *, is_frozen: bool
+) -> None:
+    """Also where the refusal is not the last thing that was said of the object."""
+    await play.store_dataset()
+    there = {"prefix": "u/alice/", "items": {"precious": b"only here"}, "is_frozen": is_frozen}
+    await play.store_dataset("lab-data", **there)
+    keys = set(play.server.keys("lab-data"))
+    play.dataset("alice", "raw", source=SOURCE, deletionPolicy=policy)
+    await play.settle()
+    assert play.condition("alice", "raw")["reason"] == "ContentDiffers"
+    edit(play, suspend=True)
+    await play.settle()
+
+    play.cluster.delete(DATASET_PLURAL, "alice", "raw")
+    await play.settle()
+
+    assert not play.cluster.exists(DATASET_PLURAL, "alice", "raw")
+    assert keys <= set(play.server.keys("lab-data"))
+    assert any(event.reason == "DataLeftBehind" for event in play.cluster.events)
