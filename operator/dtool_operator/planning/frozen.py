@@ -68,14 +68,13 @@ def watch_frozen(seen: ObservedDataset, target: Target, storage: StorageView | R
 def report_spoilt(seen: ObservedDataset, target: Target, freeze: Task) -> DatasetPlan | None:
     """Report what was written after the flip: the dataset is frozen, and not as it was frozen (rule 14).
 
-    None: the freeze found nothing of that kind.
+    None: the freeze, which is not done, told nothing of what it made.
     """
     record = seen.transfer
     if record is None or record.facts is None or record.task.fingerprint != freeze.fingerprint:
         return None
     failure = find_failure(record)
-    if failure is None:
-        return None
+    assert failure is not None, "a freeze that found nothing is done"
     actions: list[DatasetAction] = [mark_finished(seen, target), ForgetTransfer()]
     return conclude(seen, Damaged(failure, record), target=target, actions=actions, look_again=resync(seen))
 

@@ -339,3 +339,13 @@ def test_rule_6_a_source_whose_registration_key_names_another_place_is_not_copie
 
     assert tell(plan) == Told((), "Pending", not_ready("RegistrationHijacked"))
     assert plan.status is not None
+
+
+def test_rule_4_a_source_under_the_own_prefix_is_not_read_where_that_belongs_to_another_identity() -> None:
+    look = seen(dataset(source=objects("u/alice/run/")), storage=stored(source_owner=see.OTHER))
+
+    plan = plan_dataset(look)
+
+    assert tell(plan) == Told((), "Pending", not_ready("PrefixOwnedByOther"))
+    assert "nothing is read there" in ready_message(plan)
+    assert plan_dataset(replace(look, storage=stored(source_owner=see.OWNER))).actions
