@@ -61,12 +61,13 @@ class DatasetLooks:
 
     async def ask(self, seen: ObservedDataset, inquiry: Inquiry) -> StorageView | Refusal:
         """Ask S3, or return its last answer where it is fresh and a worker runs."""
+        if is_look_requested(seen.dataset) or seen.dataset.meta.deletion_timestamp is not None:
+            self.forget(seen.dataset.uid)
+            self._credentials.clear()
         last = self._looks.get(seen.dataset.uid)
         is_same = last is not None and last.inquiry == inquiry and is_running(seen.transfer)
         if last is not None and is_same and time_left(last.at, LOOK_INTERVAL, seen.now):
             return last.view
-        if is_look_requested(seen.dataset) or seen.dataset.meta.deletion_timestamp is not None:
-            self._credentials.clear()
         try:
             async with answering_soon():
                 view: StorageView | Refusal = await self._read(inquiry, seen.dataset.namespace)

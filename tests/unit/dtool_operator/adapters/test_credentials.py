@@ -92,8 +92,11 @@ async def test_what_is_no_certificate_is_named_with_its_place(
     assert "no certificate\n" not in error.message
 
 
+PUBLIC = Path(certifi.where()).read_text(encoding="utf-8")
+
+
 async def test_all_public_certificates_with_their_comments_are_taken(cluster: FakeCluster) -> None:
-    text = f"# Főtanúsítvány\n{Path(certifi.where()).read_text(encoding='utf-8')}"
+    text = f"# Főtanúsítvány\n{PUBLIC}"
     cluster.put_config_map(ADMIN, "ca", {"root.pem": text})
 
     assert (await _read(cluster, **SECRET, **CA)).ca_bundle == text

@@ -51,7 +51,6 @@ async def test_new_keys_of_the_bucket_object_that_is_read_reach_a_running_worker
 
     await eventually_async(begins, within=10)
     play.secret("b-wide", key_id="fresh")
-    play.operator.datasets._looks.forget(uid)  # as if the look's 25 seconds were over
     request = {"dtool.dev/reconcileRequestedAt": "now"}
     play.cluster.set_annotations(DATASET_PLURAL, "alice", "raw", request)
 
