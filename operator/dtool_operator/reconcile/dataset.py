@@ -83,6 +83,10 @@ class Surroundings:
     crash_point: CrashPoint = pass_by
 
 
+#: An end that is not in the status after this time is not reported for a while: what is there is not counted.
+_REPORTED_WITHIN = timedelta(minutes=1)
+
+
 class DatasetReconciler:
     """Reconciles DtoolDatasets, one at a time per object."""
 
@@ -116,10 +120,28 @@ class DatasetReconciler:
         bucket = self._world.bucket_of(seen.dataset)
         assert bucket is not None, "a transfer has a target"
         slots = self._count_slots(bucket, seen.dataset.namespace)
+        if any(
+            isinstance(one, StartTransfer) and one.task.max_size_bytes is not None for one in plan.actions
+        ):
+            # what others add counts before this one begins, or the quota would be exceeded by all together
+            seen = replace(seen, usage=self._world.find_usage(seen.dataset, bucket))
+            is_known = all(self._is_size_known(one) for one in self._world.datasets(seen.dataset.namespace))
+            slots = slots if is_known else replace(slots, running=slots.allowed)
+            plan = plan_dataset(seen)
         if not slots.is_free:
             return plan_dataset(replace(seen, slots=slots))
         self._starting[seen.dataset.uid] = _Place(bucket_key(bucket), seen.dataset.namespace)
         return plan
+
+    def _is_size_known(self, dataset: DtoolDataset) -> bool:
+        """Tell whether the usage counts what a worker of this object brings, or brought a moment ago."""
+        status, record = dataset.status, self._executor.record(dataset.uid)
+        if status.size_bytes is not None or status.progress is not None:
+            return True
+        if record is None:
+            return dataset.uid not in self._starting
+        is_over = record.finished_at is not None and self._clock() - record.finished_at > _REPORTED_WITHIN
+        return is_over or record.error is not None or record.task.max_size_bytes is None
 
     async def _carry_out(
         self, seen: ObservedDataset, plan: DatasetPlan

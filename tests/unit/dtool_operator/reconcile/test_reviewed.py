@@ -358,3 +358,21 @@ async def test_rule_18_what_a_copy_was_refused_to_replace_stays(
     assert not play.cluster.exists(DATASET_PLURAL, "alice", "raw")
     assert keys <= set(play.server.keys("lab-data"))
     assert any(event.reason == "DataLeftBehind" for event in play.cluster.events)
+
+
+async def test_rule_17_copies_that_begin_at_once_do_not_exceed_the_quota_together() -> None:
+    play = await Play.start()
+    limits = {"perNamespace": {"sizeBytes": 450}}
+    play.cluster.update_spec(BUCKET_PLURAL, "dtool-system", "lab", limits=limits)
+    await play.settle()
+    uuids = [f"{number}b0c91b5-2a20-46e7-be45-003d662e9731" for number in range(3)]
+    for number, uuid in enumerate(uuids):
+        await play.store_dataset(uuid=uuid)  # 209 bytes
+        play.dataset("alice", f"raw-{number}", source={"uri": f"s3://instrument-data/{uuid}"})
+
+    async def have_ended() -> None:
+        said = sorted(play.condition("alice", f"raw-{number}").get("reason", "") for number in range(3))
+        assert said == ["QuotaExceeded", "Succeeded", "Succeeded"]
+
+    await eventually_async(have_ended, within=10)
+    await play.stop()
