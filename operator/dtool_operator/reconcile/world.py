@@ -217,7 +217,7 @@ class World:
             return set()
         self._datasets.put(dataset)
         keys = {object_key(DATASET_PLURAL, dataset.meta)} if _is_asking(known, dataset) else set()
-        if known is None:
+        if known is None or _claim(known) != _claim(dataset):
             # of two objects of one second the newer may be the one that owns
             keys |= {object_key(DATASET_PLURAL, rival.meta) for rival in self.rivals(dataset)}
         if known is None or _dataset_face(known) != _dataset_face(dataset):
@@ -321,6 +321,11 @@ def _wish(one: Bucket | Dataset) -> tuple[object, ...]:
     meta = one.meta
     requests = (meta.annotations.get(name) for name in REQUESTS)
     return meta.generation, meta.deletion_timestamp, *requests
+
+
+def _claim(dataset: Dataset) -> str | None:
+    """Return the uuid that an object is known to stand for."""
+    return dataset_uuid(dataset) if isinstance(dataset, DtoolDataset) else None
 
 
 def _dataset_face(dataset: Dataset) -> tuple[object, ...]:
