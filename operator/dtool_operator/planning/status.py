@@ -3,10 +3,10 @@
 Conditions follow kstatus: Reconciling and Stalled are present only while they are True (rule 20).
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from dtool_operator.api.choice import DatasetState, VerifyMethod
+from dtool_operator.api.choice import DatasetState
 from dtool_operator.api.conditions import (
     Condition,
     ConditionStatus,
@@ -17,19 +17,15 @@ from dtool_operator.api.conditions import (
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import (
     DtoolDatasetStatus,
-    Evidence,
-    Mismatch,
-    Progress,
-    Verification,
 )
-from dtool_operator.api.quantities import format_size
 from dtool_operator.api.reasons import Reason, find_reason, is_stalled_reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
 from dtool_operator.planning.history import find_damage, was_frozen
 from dtool_operator.planning.metadata import MetadataPlan
 from dtool_operator.planning.observed import Refusal
 from dtool_operator.planning.placement import Target
-from dtool_operator.planning.task import DatasetFacts, ProgressLine, TaskKind
+from dtool_operator.planning.task import TaskKind
+from dtool_operator.planning.telling import build_progress, build_verification, describe_facts, read_time
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.planning.verdict import (
     Damaged,
@@ -165,7 +161,7 @@ def _kept(dataset: DtoolDataset, verdict: Kept) -> dict[str, object]:
     return {
         "conditions": [*speaking, *about_data],
         "state": DatasetState.VERIFYING if record is not None and damage is None else state,
-        "progress": None if record is None or line is None else _progress(record, line),
+        "progress": None if record is None or line is None else build_progress(record, line),
     }
 
 
@@ -188,7 +184,7 @@ def _working(record: TransferRecord | None, kind: TaskKind | None) -> dict[str, 
     return {
         "conditions": [*_not_ready(Refusal(reason, words), stalled=False), *_data_unknown(reason)],
         "state": state,
-        "progress": None if record is None or line is None else _progress(record, line),
+        "progress": None if record is None or line is None else build_progress(record, line),
     }
 
 
@@ -205,30 +201,9 @@ def _proto(admin: AdminMetadata) -> dict[str, object]:
         ],
         "name": admin.name,
         "creator_username": admin.creator_username,
-        "created_at": _time(admin.created_at),
+        "created_at": read_time(admin.created_at),
         "progress": None,
     }
-
-
-def _progress(record: TransferRecord, line: ProgressLine) -> Progress:
-    updated = record.progress_at or record.started_at
-    seconds = (updated - record.started_at).total_seconds()
-    return Progress(
-        items=line.items,
-        items_total=line.items_total,
-        bytes=line.bytes,
-        bytes_total=line.bytes_total,
-        percent=format_percent(line),
-        bytes_per_second=round(line.bytes / seconds) if seconds > 0 else None,
-        started_at=record.started_at,
-        updated_at=updated,
-    )
-
-
-def format_percent(line: ProgressLine) -> str:
-    """Write the share of the bytes, or of the items where all are empty; never 100% too early."""
-    done, total = (line.bytes, line.bytes_total) if line.bytes_total else (line.items, line.items_total)
-    return f"{100 * done // total}%" if total else "0%"
 
 
 def _done(record: TransferRecord) -> dict[str, object]:
@@ -255,41 +230,9 @@ def _done(record: TransferRecord) -> dict[str, object]:
             _condition(ConditionType.METADATA_SYNCED, ConditionStatus.TRUE, Reason.SYNCED),
         ],
         "progress": None,
-        **_describe(facts),
-        **_verification(record),
+        **describe_facts(facts),
+        **build_verification(record),
     }
-
-
-def _describe(facts: DatasetFacts) -> dict[str, object]:
-    """Say which dataset it is, and how large."""
-    return {
-        "name": facts.name,
-        "creator_username": facts.creator_username,
-        "created_at": _time(facts.created_at),
-        "frozen_at": _time(facts.frozen_at),
-        "items": facts.items,
-        "size_bytes": facts.size_bytes,
-        "size": format_size(facts.size_bytes),
-    }
-
-
-def _verification(record: TransferRecord) -> dict[str, object]:
-    """Return the verification that a worker's facts are, and which request it answers."""
-    facts, at = record.facts, record.finished_at or record.started_at
-    if facts is None:
-        return {}
-    verified = Verification(
-        time=at,
-        method=VerifyMethod(record.task.method),
-        items=facts.items,
-        evidence=Evidence(etag_md5=facts.etag_md5, read=facts.read, same_as_source=facts.same_as_source),
-        mismatches=tuple(
-            Mismatch(relpath=m.relpath, expected=m.expected, found=m.found) for m in facts.mismatches
-        ),
-        mismatch_count=facts.mismatch_count,
-    )
-    request = record.task.request
-    return {"verified": verified} | ({} if request is None else {"last_handled_verify_at": request})
 
 
 def _damaged(refusal: Refusal, record: TransferRecord | None) -> dict[str, object]:
@@ -303,8 +246,8 @@ def _damaged(refusal: Refusal, record: TransferRecord | None) -> dict[str, objec
             _condition(ConditionType.METADATA_SYNCED, ConditionStatus.UNKNOWN, refusal.reason),
         ],
         "progress": None,
-        **({} if record is None or record.facts is None else _describe(record.facts)),
-        **({} if record is None else _verification(record)),
+        **({} if record is None or record.facts is None else describe_facts(record.facts)),
+        **({} if record is None else build_verification(record)),
     }
 
 
@@ -338,11 +281,3 @@ def _not_ready(refusal: Refusal, *, stalled: bool) -> list[Condition]:
 
 def _condition(type_: ConditionType, status: ConditionStatus, reason: Reason, message: str = "") -> Condition:
     return Condition(type=type_, status=status, reason=reason, message=message)
-
-
-def _time(seconds: float | None) -> datetime | None:
-    """Read a time out of somebody's bucket; None for what is no moment of this calendar."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None

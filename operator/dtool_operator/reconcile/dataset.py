@@ -42,8 +42,9 @@ from dtool_operator.planning.work import bucket_key
 from dtool_operator.reconcile.dataset_actions import DatasetActions, dataset_ref
 from dtool_operator.reconcile.dataset_look import DatasetLooks
 from dtool_operator.reconcile.failure import explain
+from dtool_operator.reconcile.relations import admits_others
 from dtool_operator.reconcile.status_writer import StatusWriter
-from dtool_operator.reconcile.world import TakeIn, World, admits_others
+from dtool_operator.reconcile.world import TakeIn, World
 from dtool_operator.transfers.executor import Executor
 from dtool_s3.errors import DtoolS3Error
 

@@ -33,9 +33,10 @@ from dtool_operator.reconcile.dataset_index import Dataset
 from dtool_operator.reconcile.invalid import InvalidReconciler
 from dtool_operator.reconcile.metering import TransferMeter, take_census
 from dtool_operator.reconcile.queue import Key, WorkQueue
+from dtool_operator.reconcile.relations import Bucket, object_key
 from dtool_operator.reconcile.status_writer import StatusWriter
 from dtool_operator.reconcile.waking import Waking
-from dtool_operator.reconcile.world import Bucket, World, object_key
+from dtool_operator.reconcile.world import World
 from dtool_operator.transfers.executor import Executor, OnChange
 from dtool_s3.errors import DtoolS3Error
 

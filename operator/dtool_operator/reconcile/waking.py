@@ -17,8 +17,9 @@ from dtool_operator.planning.plan import CancelTransfer, EnsureOwner
 from dtool_operator.planning.prefix_policy import derive_prefix
 from dtool_operator.reconcile.bucket import BucketReconciler
 from dtool_operator.reconcile.queue import Key, WorkQueue
+from dtool_operator.reconcile.relations import lies_in, object_key
 from dtool_operator.reconcile.waiting import WaitingRoom
-from dtool_operator.reconcile.world import World, lies_in, object_key
+from dtool_operator.reconcile.world import World
 
 
 class Waking:

@@ -9,11 +9,9 @@ from typing import Any, Final, TypeVar
 
 from dtool_operator.api.bucket import DtoolBucket, parse_bucket
 from dtool_operator.api.bucket_status import DtoolBucketStatus
-from dtool_operator.api.choice import FromNamespaces
-from dtool_operator.api.dataset import DtoolDataset, DtoolDatasetSpec, parse_dataset
+from dtool_operator.api.dataset import DtoolDataset, parse_dataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.parsing import InvalidObject, ObjectMeta, parse_metadata, parse_status
-from dtool_operator.api.source import BucketRef
 from dtool_operator.names import (
     ANNOTATION_RECONCILE_REQUESTED,
     ANNOTATION_VERIFY_REQUESTED,
@@ -29,7 +27,7 @@ from dtool_operator.reconcile.dataset_index import Dataset, DatasetIndex
 from dtool_operator.reconcile.departed import Departed
 from dtool_operator.reconcile.invalid_object import Invalid, Status
 from dtool_operator.reconcile.queue import Key
-from dtool_s3.uri import DatasetURI, parse_uri
+from dtool_operator.reconcile.relations import Bucket, admits_others, lies_in, mentions, object_key
 
 NAMESPACE_PLURAL = "namespaces"
 
@@ -38,8 +36,6 @@ REQUESTS: Final = (ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_VERIFY_REQUESTED)
 
 Parsed = TypeVar("Parsed")
 
-
-Bucket = DtoolBucket | Invalid[DtoolBucketStatus]
 
 #: Takes in the answer to an own write, of a kind, and has everybody else looked at whom it concerns.
 TakeIn = Callable[[str, Mapping[str, Any]], None]
@@ -246,47 +242,6 @@ class World:
         return {object_key(DATASET_PLURAL, d.meta) for d in dependents} | {
             object_key(BUCKET_PLURAL, rival.meta) for rival in rivals
         }
-
-
-def admits_others(bucket: DtoolBucket) -> bool:
-    """Tell whether a bucket object is meant for more than its own namespace."""
-    return bucket.spec.allowed_namespaces.from_ is not FromNamespaces.SAME
-
-
-def lies_in(dataset: DtoolDataset, bucket: Bucket) -> bool:
-    """Tell whether a bucket object is a dataset's place."""
-    ref = dataset.spec.bucket_ref
-    return ref is not None and (ref.namespace or dataset.namespace, ref.name) == (
-        bucket.meta.namespace,
-        bucket.meta.name,
-    )
-
-
-def mentions(dataset: DtoolDataset, bucket: Bucket) -> bool:
-    """Tell whether a dataset's place or source may depend on a bucket object."""
-    spec = dataset.spec
-    if lies_in(dataset, bucket):
-        return True
-    here = (bucket.meta.namespace, bucket.meta.name)
-    if any((ref.namespace or dataset.namespace, ref.name) == here for ref in _source_refs(spec)):
-        return True
-    uri = spec.source.uri if spec.source else None
-    if uri is None or not uri.startswith("s3://") or not isinstance(bucket, DtoolBucket):
-        return False
-    parsed = parse_uri(uri)
-    return isinstance(parsed, DatasetURI) and parsed.bucket == bucket.spec.bucket
-
-
-def _source_refs(spec: DtoolDatasetSpec) -> tuple[BucketRef, ...]:
-    """Return the bucket object that a source names, if it does."""
-    source = spec.source
-    named = () if source is None else (source.stored, source.objects)
-    return tuple(one.bucket_ref for one in named if one is not None)
-
-
-def object_key(plural: str, meta: ObjectMeta) -> Key:
-    """Return the key of an object."""
-    return Key(plural, meta.namespace, meta.uid)
 
 
 def _parse(

@@ -28,7 +28,7 @@ def test_without_any_variable_the_defaults_hold() -> None:
     assert settings.log_level == "info"
     assert settings.allowed_http_hosts == frozenset()
     assert settings.freeze_quiet_period == timedelta(seconds=30)
-    assert settings.api_writes_per_second == 50
+    assert settings.api_writes_per_second == 100
     assert (settings.leader_election, settings.lease_name) == (False, "dtool-operator")
     assert settings.identity == socket.gethostname()
 

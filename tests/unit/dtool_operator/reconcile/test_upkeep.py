@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
-from dtool_operator.reconcile.world import object_key
+from dtool_operator.reconcile.relations import object_key
 from dtool_s3.layout import item_identifier
 from tests.support.datasets import UUID, DatasetFixture
 from tests.support.play import Play

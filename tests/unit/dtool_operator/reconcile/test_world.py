@@ -273,19 +273,6 @@ def test_the_answer_to_an_own_write_does_not_bring_back_what_the_watch_told_is_g
     assert world.bucket(one["metadata"]["uid"]) is None
 
 
-@pytest.mark.parametrize("plural", [DATASET_PLURAL, BUCKET_PLURAL])
-def test_the_answer_to_an_own_write_does_not_bring_back_what_the_watch_told_is_gone(plural: str) -> None:
-    one = dataset() if plural == DATASET_PLURAL else bucket()
-    world = filled((plural, one))
-    world.remove(plural, one["metadata"]["uid"], one["metadata"]["name"])
-
-    keys = world.absorb(plural, one)
-
-    assert keys == set()
-    assert world.dataset(one["metadata"]["uid"]) is None
-    assert world.bucket(one["metadata"]["uid"]) is None
-
-
 def test_a_new_dataset_wakes_those_that_may_have_to_yield_to_it() -> None:
     world = filled(*RIVALS)
 
