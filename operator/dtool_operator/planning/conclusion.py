@@ -42,7 +42,7 @@ def conclude(
     """Leave out what is so already, and build the status; README, tags and annotations come last."""
     if metadata is not None:
         actions = (*actions, *metadata.actions)
-        look_again = timedelta(0) if metadata.is_pending else look_again
+        look_again = look_again if metadata.look_again is None else metadata.look_again
     kept = tuple(action for action in actions if not _is_done(seen.dataset, action))
     return Plan(kept, build_dataset_status(seen.dataset, target, verdict, seen.now, metadata), look_again)
 

@@ -26,7 +26,7 @@ from dtool_operator.planning.history import is_edited, is_look_requested, was_fr
 from dtool_operator.planning.imported import is_imported
 from dtool_operator.planning.metadata import expect_metadata, plan_metadata
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
-from dtool_operator.planning.placement import Target
+from dtool_operator.planning.placement import Target, check_writable
 from dtool_operator.planning.plan import (
     Backoff,
     CancelTransfer,
@@ -121,6 +121,9 @@ def _look_after(seen: ObservedDataset, target: Target, storage: StorageView) -> 
             return spoilt
         return _follow(seen, target, build_verification(seen, target, storage), storage, None)
     if seen.dataset.spec.freeze:
+        refusal = check_writable(target.bucket)
+        if refusal is not None:
+            return _refuse(seen, refusal, target)
         return _follow(seen, target, freeze, storage, None)
     if is_running(seen.transfer):
         stop = [CancelTransfer()]

@@ -48,6 +48,8 @@ from dtool_s3.uri import is_uuid
 #: What a deletion does not wait for, where it is gone: the keys, the bucket.
 _VANISHED = frozenset({Reason.SECRET_NOT_FOUND, Reason.BUCKET_NOT_FOUND})
 
+_NOT_REPORTED = "A frozen dataset is there that this object never reported as its own."
+
 #: With these the data cannot be reached any more, or must not be touched: nothing is removed.
 _LEFT_BEHIND = _VANISHED | frozenset(
     {
@@ -84,8 +86,9 @@ def find_fate(dataset: DtoolDataset) -> Fate:
     if is_refused and spec.source is not None and not (is_deleted and spec.is_new_dataset):
         return Fate(is_kept=True, warning="Something else than the source lay at the target.")
     if is_deleted:
-        # what is known by its label alone was never reported as this object's
-        return Fate(is_kept=False, only_proto=dataset_uuid(dataset) is None)
+        # what is known by its label alone, or that a copy found frozen, was never reported as this object's
+        is_own = was_frozen(dataset) or spec.source is None or spec.is_new_dataset
+        return Fate(is_kept=False, only_proto=dataset_uuid(dataset) is None or not is_own)
     return Fate(is_kept=was_frozen(dataset) or spec.source is None)
 
 
@@ -161,7 +164,8 @@ def _remove(seen: ObservedDataset, target: Target, storage: StorageView, fate: F
         return _release(seen, f"The registration key of {target.uuid} names another prefix.")
     is_frozen = storage.admin is not None and storage.admin.is_frozen
     if is_frozen and fate.only_proto:
-        return _release(seen)
+        is_meant = seen.dataset.spec.deletion_policy is DeletionPolicy.DELETE
+        return _release(seen, _NOT_REPORTED if is_meant else None)
     # the owner marker comes before the first write: without one nothing was written
     is_empty = storage.owner is None and storage.registered_prefix is None and storage.admin is None
     if is_empty:

@@ -7,6 +7,7 @@ that is killed in between finds them as its own.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from dtool_operator.api.choice import AccessMode
 from dtool_operator.api.conditions import Condition, ConditionStatus, ConditionType, find_condition
@@ -15,19 +16,19 @@ from dtool_operator.api.dataset_status import Managed
 from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target
-from dtool_operator.planning.plan import DatasetAction, EnsureOwner, SyncMetadata
+from dtool_operator.planning.plan import Backoff, DatasetAction, EnsureOwner, SyncMetadata
 from dtool_operator.planning.work import plan_owner
 from dtool_s3.metadata import Metadata, MetadataChange
 
 
 @dataclass(frozen=True, slots=True)
 class MetadataPlan:
-    """What is done about them now, what the status says, and whether another look is due at once."""
+    """What is done about them now, what the status says, and when to look again; None: that is open."""
 
     synced: Condition
     managed: Managed | None
     actions: tuple[DatasetAction, ...] = ()
-    is_pending: bool = False
+    look_again: timedelta | Backoff | None = None
 
 
 def find_wanted(dataset: DtoolDataset) -> Metadata | None:
@@ -54,7 +55,7 @@ def expect_metadata(dataset: DtoolDataset) -> MetadataPlan | None:
     """Say of data that have just been frozen that what the spec adds is to come; None: it adds nothing."""
     if find_wanted(dataset) is None:
         return None
-    return MetadataPlan(_unknown(), dataset.status.managed, is_pending=True)
+    return MetadataPlan(_unknown(), dataset.status.managed, look_again=timedelta(0))
 
 
 def plan_metadata(seen: ObservedDataset, target: Target, storage: StorageView | None) -> MetadataPlan:
@@ -79,8 +80,12 @@ def plan_metadata(seen: ObservedDataset, target: Target, storage: StorageView | 
         return MetadataPlan(build_unsynced(refusal), managed)
     ours = _extend(managed, change)
     if ours != (managed or Managed()):
-        return MetadataPlan(_unknown(), ours, is_pending=True)
-    return MetadataPlan(_unknown(), ours, _write(seen, target, storage, change), is_pending=True)
+        return MetadataPlan(_unknown(), ours, look_again=timedelta(0))
+    # a store that does not show what was written is not written to without a pause
+    known = find_condition(dataset.status.conditions, ConditionType.METADATA_SYNCED)
+    was_written = known is not None and known.reason == Reason.PROGRESSING
+    later = Backoff() if was_written else timedelta(0)
+    return MetadataPlan(_unknown(Reason.PROGRESSING), ours, _write(seen, target, storage, change), later)
 
 
 def _write(
@@ -106,10 +111,8 @@ def _synced() -> Condition:
     return Condition(type=ConditionType.METADATA_SYNCED, status=ConditionStatus.TRUE, reason=Reason.SYNCED)
 
 
-def _unknown() -> Condition:
-    return Condition(
-        type=ConditionType.METADATA_SYNCED, status=ConditionStatus.UNKNOWN, reason=Reason.PENDING
-    )
+def _unknown(reason: Reason = Reason.PENDING) -> Condition:
+    return Condition(type=ConditionType.METADATA_SYNCED, status=ConditionStatus.UNKNOWN, reason=reason)
 
 
 def _extend(managed: Managed | None, change: MetadataChange) -> Managed:

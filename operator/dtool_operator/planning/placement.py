@@ -125,7 +125,7 @@ def check_target(dataset: DtoolDataset, target: Target) -> Refusal | None:
     ReadOnly comes first: it ends what runs, also where the bucket was not found usable again since the edit.
     """
     spec = dataset.spec
-    is_written = (spec.uuid is None or spec.freeze) and not was_frozen(dataset)
+    is_written = spec.uuid is None and not was_frozen(dataset)
     return (check_writable(target.bucket) if is_written else None) or check_ready(target.bucket)
 
 

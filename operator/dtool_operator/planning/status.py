@@ -156,13 +156,37 @@ def _kept(dataset: DtoolDataset, verdict: Kept) -> dict[str, object]:
         state, speaking = DatasetState.DAMAGED, _not_ready(refusal, stalled=False)
     line = None if record is None else record.progress
     about_data = _known_of_data(dataset)
-    if verdict.is_overdue and damage is None:
-        about_data = [_overdue(dataset) if c.type is ConditionType.VERIFIED else c for c in about_data]
+    if damage is None:
+        about_data = [_judge_age(dataset, c, is_overdue=verdict.is_overdue) for c in about_data]
     return {
         "conditions": [*speaking, *about_data],
         "state": DatasetState.VERIFYING if record is not None and damage is None else state,
         "progress": None if record is None or line is None else build_progress(record, line),
     }
+
+
+def _judge_age(dataset: DtoolDataset, condition: Condition, *, is_overdue: bool) -> Condition:
+    """Say of a verification that it is too long ago, or again what it found where it no longer is."""
+    if condition.type is not ConditionType.VERIFIED:
+        return condition
+    if is_overdue:
+        return _overdue(dataset)
+    verified = dataset.status.verified
+    if condition.reason != Reason.VERIFICATION_OVERDUE or verified is None:
+        return condition
+    proven = verified.evidence.etag_md5 + verified.evidence.read
+    return _verified(unread=verified.items - proven, items=verified.items)
+
+
+def _verified(*, unread: int, items: int) -> Condition:
+    """Say whether the content of every item was proven (rule 13)."""
+    if not unread:
+        return _condition(ConditionType.VERIFIED, ConditionStatus.TRUE, Reason.CONTENT_VERIFIED)
+    message = (
+        f"Sizes are right; the bytes of {unread} of {items} items were not read. A verification with the "
+        "method Content reads them."
+    )
+    return _condition(ConditionType.VERIFIED, ConditionStatus.UNKNOWN, Reason.CONTENT_NOT_READ, message)
 
 
 def _overdue(dataset: DtoolDataset) -> Condition:
@@ -210,23 +234,12 @@ def _done(record: TransferRecord) -> dict[str, object]:
     facts = record.facts
     assert facts is not None, "work that is done has told what it found"
     unread = facts.unproven + facts.same_as_source
-    verified = (
-        _condition(ConditionType.VERIFIED, ConditionStatus.TRUE, Reason.CONTENT_VERIFIED)
-        if not unread
-        else _condition(
-            ConditionType.VERIFIED,
-            ConditionStatus.UNKNOWN,
-            Reason.CONTENT_NOT_READ,
-            f"Sizes are right; the bytes of {unread} of {facts.items} items were not read. A verification "
-            "with the method Content reads them.",
-        )
-    )
     return {
         "state": DatasetState.FROZEN,
         "conditions": [
             _ready(),
             _condition(ConditionType.FROZEN, ConditionStatus.TRUE, Reason.FROZEN),
-            verified,
+            _verified(unread=unread, items=facts.items),
             _condition(ConditionType.METADATA_SYNCED, ConditionStatus.TRUE, Reason.SYNCED),
         ],
         "progress": None,

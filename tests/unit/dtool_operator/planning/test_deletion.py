@@ -438,3 +438,11 @@ def test_rule_18_a_copy_that_only_its_label_names_is_removed_unless_it_is_frozen
 
     assert tell(plan_dataset(seen(one, storage=STARTED))).do == (REMOVE,)
     assert tell(plan_dataset(seen(one, storage=HERE))).do == ("no finalizer",)
+
+
+def test_a_copy_that_was_never_reported_frozen_does_not_take_a_frozen_dataset_with_it() -> None:
+    plan = plan_dataset(seen(unfinished(DELETE), storage=HERE))
+
+    (told, released) = tell(plan).do
+    assert told.startswith("left behind: A frozen dataset is there that this object never reported")
+    assert released == "no finalizer"

@@ -19,6 +19,7 @@ from tests.support.observed import HERE, bucket, dataset, instruments, seen, sto
 from tests.support.told import FROZEN, READY, Told, damaged, tell
 
 PENDING = (*READY[:-1], "MetadataSynced Unknown Pending")
+WRITTEN = (*READY[:-1], "MetadataSynced Unknown Progressing")
 OWN = "own u/alice/ as cluster-1/ns-alice"
 UNCHANGED = MetadataChange()
 
@@ -92,22 +93,22 @@ CASES: dict[str, tuple[ObservedDataset, Told, Managed | None]] = {
     ),
     "then it is written": (
         look_at(BOTH, ADD),
-        Told(("sync readme +a +@b, frozen",), "Frozen", PENDING, "0s"),
+        Told(("sync readme +a +@b, frozen",), "Frozen", WRITTEN, "0s"),
         managed(("a",), ("b",)),
     ),
     "a README alone needs no note": (
         look_at(frozen(readme="x"), MetadataChange(readme="x")),
-        Told(("sync readme, frozen",), "Frozen", PENDING, "0s"),
+        Told(("sync readme, frozen",), "Frozen", WRITTEN, "0s"),
         managed(),
     ),
     "the owner marker is written before": (
         look_at(BOTH, ADD, owner=None),
-        Told((OWN, "sync readme +a +@b, frozen"), "Frozen", PENDING, "0s"),
+        Told((OWN, "sync readme +a +@b, frozen"), "Frozen", WRITTEN, "0s"),
         managed(("a",), ("b",)),
     ),
     "what the spec no longer names is removed": (
         look_at(frozen(managed(("a",), ("b",))), DROP),
-        Told(("sync -a -@b, frozen",), "Frozen", PENDING, "0s"),
+        Told(("sync -a -@b, frozen",), "Frozen", WRITTEN, "0s"),
         managed(("a",), ("b",)),
     ),
     "and forgotten once it is gone": (
@@ -225,7 +226,7 @@ def test_a_proto_gets_its_metadata_as_it_is() -> None:
             "Ready True Proto",
             "Frozen False Proto",
             "Verified Unknown Proto",
-            "MetadataSynced Unknown Pending",
+            "MetadataSynced Unknown Progressing",
         ),
         "0s",
     )
@@ -272,3 +273,17 @@ def test_nothing_is_written_before_the_owner_marker() -> None:
     plan = plan_dataset(look_at(BOTH, ADD, owner=None))
 
     assert [type(action) for action in plan.actions] == [EnsureOwner, SyncMetadata]
+
+
+def test_a_store_that_does_not_show_what_was_written_is_not_written_to_without_a_pause() -> None:
+    look = look_at(BOTH, ADD)
+    first = plan_dataset(look)
+
+    again = plan_dataset(see.carried_out(look, first))
+
+    assert tell(first).look == "0s"
+    assert again.actions == ()
+    unchanged = replace(see.carried_out(look, first), storage=look.storage)
+    assert tell(plan_dataset(unchanged)) == Told(
+        ("sync readme +a +@b, frozen",), "Frozen", WRITTEN, "back off"
+    )

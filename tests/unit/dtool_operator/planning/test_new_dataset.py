@@ -258,3 +258,14 @@ def test_rule_13_the_specs_metadata_come_right_after_a_copy() -> None:
 def test_nothing_is_copied_into_what_is_there(one: DtoolDataset) -> None:
     for storage in (NOTHING, OPEN, HERE):
         assert "copy" not in str(tell(plan_dataset(seen(one, storage=storage))).do)
+
+
+def test_a_proto_in_a_read_only_bucket_is_not_frozen_and_a_frozen_one_is_adopted() -> None:
+    read_only = see.bucket(accessMode="ReadOnly")
+    wish = see.adopted(freeze=True)
+
+    proto = plan_dataset(seen(wish, read_only, storage=see.stored("proto", registered="u/alice/")))
+    frozen = plan_dataset(seen(wish, read_only, storage=see.HERE))
+
+    assert tell(proto) == Told(state="Pending", says=not_ready("ReadOnlyBucket"))
+    assert tell(frozen).state == "Verifying"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dtool_operator.api.dataset import DtoolDataset
+from dtool_operator.api.dataset_status import Evidence
 from dtool_operator.api.reasons import Reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_VERIFY_REQUESTED
 from dtool_operator.planning.dataset import plan_dataset
@@ -131,6 +132,28 @@ def test_what_was_overdue_is_verified_again_when_its_verification_ends() -> None
     plan = plan_dataset(replace(overdue, transfer=see.ended(look, see.facts())))
 
     assert tell(plan) == Told(("forget",), "Frozen", READY, "resync")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "says"),
+    [
+        ({"etag_md5": 3}, "Verified True ContentVerified"),
+        ({"etag_md5": 1}, "Verified Unknown ContentNotRead"),
+    ],
+    ids=["all proven", "not all proven"],
+)
+def test_what_is_no_longer_overdue_says_again_what_was_found(evidence: dict[str, int], says: str) -> None:
+    one = see.was_frozen()
+    assert one.status.verified is not None
+    verified = one.status.verified.model_copy(update={"evidence": Evidence(**evidence)})
+    frozen = replace(one, status=one.status.model_copy(update={"verified": verified}))
+    late = later(WEEK * 1.8, frozen, slots=Slots(running=4))
+    overdue = see.carried_out(late, plan_dataset(late)).dataset
+    longer = replace(overdue, spec=dataset(verify={"interval": "8000h"}).spec)
+
+    plan = plan_dataset(later(WEEK * 1.8, longer))
+
+    assert says in (tell(plan).says or ())
 
 
 def test_damage_is_not_hidden_by_being_overdue() -> None:
