@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.meters import LooksLog, count_s3_requests, cpu_seconds
 from benchmarks.operator_world import Body, OperatorWorld
-from dtool_operator.names import DATASET_PLURAL
+from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
 
 FROZEN, SOURCE, COPIES, FLOOD, BARE = "frozen", "source-data", "copies", "flood", "bare-copies"
 QUIET_SECONDS = 5.0
@@ -93,6 +93,15 @@ class Bench:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{len(waiting)} {plural} are not Ready, among them {waiting[-1]}")
             await asyncio.sleep(0.1)
+
+    async def wait_listed(self, namespace: str, name: str, count: int, *, within: float = 300) -> None:
+        """Wait until a bucket object tells of so many datasets."""
+        async with asyncio.timeout(within):
+            while True:
+                body = await self.world.api.get(BUCKET_PLURAL, namespace, name)
+                if body.get("status", {}).get("datasets", {}).get("total") == count:
+                    return
+                await asyncio.sleep(0.5)
 
     async def time_to_ready(self, body: Body) -> float:
         """Create a dataset; return the seconds until it is Ready."""

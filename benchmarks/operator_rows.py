@@ -77,6 +77,8 @@ async def adopt(bench: Bench) -> list[Figure]:
     await world.apply(few)
     await bench.wait_ready(DATASET_PLURAL, *names)
     rate = len(few) / (time.monotonic() - started)
+    # a bucket that was not listed yet would be told of at the restart
+    await bench.wait_listed(NAMESPACE, FROZEN, scale.datasets)
     world.stop_operator()
     started = time.monotonic()
     await world.apply_as_ready(bodies[len(few) :], await world.api.get(DATASET_PLURAL, *names[0]))
