@@ -88,4 +88,6 @@ def build_settings() -> kopf.OperatorSettings:
     settings.process.ultimate_exiting_timeout = 60
     # a worker of kopf keeps the last body it saw for so long: of ten thousand objects that is memory
     settings.queueing.idle_timeout = 0.01
+    # read whole, the first list of ten thousand objects leaves a heap of which little is used again
+    settings.watching.chunk_size = 500
     return settings
