@@ -50,4 +50,4 @@ def test_every_flag_of_the_table_is_one_of_the_command(generator: ModuleType) ->
 
 
 def test_the_number_of_rights_on_the_page_is_true() -> None:
-    assert f"all {len(list_rights('a', 'b'))} that the chart's roles grant" in PAGE.read_text()
+    assert f"all {len(list_rights('a', 'b'))} rights of the chart's roles are granted" in PAGE.read_text()

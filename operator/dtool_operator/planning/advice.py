@@ -20,8 +20,8 @@ _ADVICE = {
     Reason.SOURCE_DAMAGED: "Mend the source: the copy is tried again.",
     Reason.ITEM_MISSING: "Bring back the items as the manifest says: it is tried again.",
     Reason.CONTENT_DIFFERS: (
-        "What lies there is left alone: remove what does not belong to the dataset, then ask for a look with "
-        "dtool.dev/reconcileRequestedAt."
+        "What lies there is left alone: remove what does not belong to the dataset, bring back items that "
+        "were changed, then ask for a look with dtool.dev/reconcileRequestedAt."
     ),
     Reason.INVALID_MANIFEST: (
         "The manifest cannot be used: mend it and ask for a look with dtool.dev/reconcileRequestedAt, or "
