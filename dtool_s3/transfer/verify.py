@@ -267,7 +267,9 @@ def require_complete(verification: Verification) -> None:
     if verification.mismatch_count:
         named = ", ".join(f"{m.relpath[:80]!r} ({m.found})" for m in verification.mismatches[:5])
         error = ItemMissing if verification.absent_count else ContentDiffers
-        raise error(f"{verification.mismatch_count} items differ from the manifest: {named}")
+        count = verification.mismatch_count
+        differ = "1 item differs" if count == 1 else f"{count} items differ"
+        raise error(f"{differ} from the manifest: {named}")
     if verification.extra_count:
         named = name_few(verification.extra)
         raise ContentDiffers(f"data/ holds {verification.extra_count} keys that are no items: {named}")

@@ -33,7 +33,8 @@ class Kubectl:
             [*command, "--request-timeout=30s"], stdout=subprocess.PIPE, check=False
         )
         if done.returncode != 0:
-            raise CommandFailed(f"kubectl could not read {resource} {name}")
+            place = "" if namespace is None else f" in namespace {namespace}"
+            raise CommandFailed(f"kubectl could not read {resource} {name}{place}")
         return _parse(done.stdout, f"{resource} {name}")
 
 

@@ -71,7 +71,7 @@ def add_policy(
 def run_policy(arguments: argparse.Namespace, reader: Reader, output: TextIO, notes: TextIO) -> None:
     """Print the document to `output`, and what one should know about it to `notes`; raises CommandFailed."""
     namespace: str = arguments.namespace
-    bucket = _read_bucket(reader, arguments.bucket_namespace or namespace, arguments.bucket)
+    bucket = _find_bucket(reader, arguments)
     if refusal := find_refusal(bucket, namespace, _read_labels(reader, bucket, namespace)):
         raise CommandFailed(refusal)
     grant = build_grant(bucket, namespace)
@@ -82,6 +82,16 @@ def run_policy(arguments: argparse.Namespace, reader: Reader, output: TextIO, no
     output.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     said = _list_notes(bucket, arguments.format, writes=grant.writes)
     notes.writelines(f"note: {note}\n" for note in said)
+
+
+def _find_bucket(reader: Reader, arguments: argparse.Namespace) -> DtoolBucket:
+    """Read the bucket object; without a namespace of its own it is looked for in the users'."""
+    try:
+        return _read_bucket(reader, arguments.bucket_namespace or arguments.namespace, arguments.bucket)
+    except CommandFailed as error:
+        if arguments.bucket_namespace is not None:
+            raise
+        raise CommandFailed(f"{error}; --bucket-namespace says where else its DtoolBucket is") from error
 
 
 def _read_bucket(reader: Reader, namespace: str, name: str) -> DtoolBucket:

@@ -161,7 +161,9 @@ def _remove(seen: ObservedDataset, target: Target, storage: StorageView, fate: F
     if refusal is not None:
         return _wait(seen, refusal)
     if storage.registered_prefix not in (None, target.prefix):
-        return _release(seen, f"The registration key of {target.uuid} names another prefix.")
+        # the key comes before everything else: without a dataset here nothing of this object's is here
+        elsewhere = f"The registration key of {target.uuid} names another prefix."
+        return _release(seen, None if storage.admin is None else elsewhere)
     is_frozen = storage.admin is not None and storage.admin.is_frozen
     if is_frozen and fate.only_proto:
         is_meant = seen.dataset.spec.deletion_policy is DeletionPolicy.DELETE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dtool_operator.api.conditions import Condition, ConditionStatus, ConditionType, find_condition
 
 #: Steps on the way that STATE shows; only their beginning and their end are told.
-_SILENT = frozenset({"Pending", "Queued", "Verifying", "Freezing"})
+_SILENT = frozenset({"Pending", "Progressing", "Queued", "Verifying", "Freezing"})
 #: Told as normal Events though the object is not Ready.
 _NO_WARNING = frozenset({"Copying", "Suspended"})
 

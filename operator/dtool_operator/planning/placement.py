@@ -53,6 +53,18 @@ def find_unsupported(spec: DtoolDatasetSpec) -> Refusal | None:
     return None
 
 
+def check_name(dataset: DtoolDataset) -> Refusal | None:
+    """Refuse another name for a dataset that has one."""
+    wanted, name = dataset.spec.name, dataset.status.name
+    if wanted is None or name in (None, wanted):
+        return None
+    return Refusal(
+        Reason.INVALID_SPEC,
+        f"spec.name: the dataset was created as {name!r}; set it to that, or remove it. A dataset of another "
+        "name is made with identity: New.",
+    )
+
+
 def find_bucket(namespace: str, name: str, cluster: ClusterView) -> DtoolBucket | Refusal:
     """Look a bucket object up; `BucketNotFound` says in which namespace it was looked for."""
     found = cluster.find_bucket(namespace, name)

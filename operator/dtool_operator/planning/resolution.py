@@ -11,6 +11,7 @@ from dtool_operator.planning.identity import dataset_uuid
 from dtool_operator.planning.observed import ObservedDataset, Refusal
 from dtool_operator.planning.placement import (
     Target,
+    check_name,
     check_target,
     find_older_claim,
     find_unsupported,
@@ -25,6 +26,9 @@ def resolve(seen: ObservedDataset) -> Places | Refusal:
     """Find where a dataset shall be and where it comes from, or say what stands in the way."""
     dataset = seen.dataset
     refusal = find_unsupported(dataset.spec)
+    if refusal is not None:
+        return refusal
+    refusal = check_name(dataset)
     if refusal is not None:
         return refusal
     if dataset.spec.suspend:

@@ -134,7 +134,7 @@ def check_frozen(target: Target, storage: StorageView) -> Refusal | None:
             Reason.REGISTRATION_HIJACKED,
             f"The registration key of {target.uuid} {found}; the dataset under {target.prefix!r} is not "
             "what readers of the bucket find. Find out who did it, and write the prefix into the object "
-            f"dtool-{target.uuid} again.",
+            f"dtool-{target.uuid} again; then ask for a look with dtool.dev/reconcileRequestedAt.",
         )
     assert storage.admin is not None
     if not storage.admin.is_frozen:

@@ -10,11 +10,13 @@ from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.metrics import Census, Metrics
 from dtool_operator.planning.plan import CancelTransfer, DatasetAction, ReportLeftBehind
+from dtool_operator.planning.task import TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 
 UNKNOWN = "Unknown"
 _COPYING = "Copying"
 _DAMAGED = "Damaged"
+_PLACING = frozenset({TaskKind.COPY, TaskKind.INGEST})
 
 
 def take_census(
@@ -78,16 +80,20 @@ class TransferMeter:
             counted = self._counted[key] = _Counted(str(record.task.kind), record.started_at)
         progress = record.progress
         if progress is not None and progress.phase == _COPYING:
-            self._metrics.observe_placed(
-                counted.kind,
-                items=progress.items - counted.items,
-                size_bytes=progress.bytes - counted.size_bytes,
-            )
-            counted.items, counted.size_bytes = progress.items, progress.bytes
+            self._observe_placed(counted, progress.items, progress.bytes)
+        if record.facts is not None and record.task.kind in _PLACING:
+            # a short one ends before it has told how far it is
+            self._observe_placed(counted, record.facts.items, record.facts.size_bytes)
         if record.state is not TransferState.RUNNING:
             del self._counted[key]
             failure = None if record.error is None else record.error.reason
             self._metrics.observe_transfer(counted.kind, failure or str(record.state))
+
+    def _observe_placed(self, counted: _Counted, items: int, size_bytes: int) -> None:
+        self._metrics.observe_placed(
+            counted.kind, items=items - counted.items, size_bytes=size_bytes - counted.size_bytes
+        )
+        counted.items, counted.size_bytes = items, size_bytes
 
     def observe_plan(self, dataset: DtoolDataset, actions: Iterable[DatasetAction]) -> None:
         """Take in what was done for a dataset."""

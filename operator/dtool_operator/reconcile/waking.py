@@ -9,9 +9,10 @@ from dtool_operator.api.bucket import DtoolBucket
 from dtool_operator.api.conditions import ConditionStatus, ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
+from dtool_operator.api.reasons import Reason
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
 from dtool_operator.planning.conclusion import DatasetPlan
-from dtool_operator.planning.history import was_frozen
+from dtool_operator.planning.history import find_damage, was_frozen
 from dtool_operator.planning.inquiry import is_as_reported
 from dtool_operator.planning.plan import CancelTransfer, EnsureOwner
 from dtool_operator.planning.prefix_policy import derive_prefix
@@ -20,6 +21,9 @@ from dtool_operator.reconcile.queue import Key, WorkQueue
 from dtool_operator.reconcile.relations import lies_in, object_key
 from dtool_operator.reconcile.waiting import WaitingRoom
 from dtool_operator.reconcile.world import World
+
+#: Damage that a listing shows.
+_MISSED = frozenset({Reason.DATASET_MISSING, Reason.REGISTRATION_HIJACKED})
 
 
 class Waking:
@@ -57,13 +61,20 @@ class Waking:
         self._tell_bucket(dataset, plan)
 
     def bucket_was_listed(self, bucket: DtoolBucket) -> None:
-        """Have the frozen datasets looked at that the listing shows otherwise than they were reported."""
+        """Have the frozen datasets looked at that the listing shows otherwise than they were reported.
+
+        So are those of which it shows again what was missed in it: they may be whole again.
+        """
         for dataset in self._world.datasets():
             if not lies_in(dataset, bucket) or not was_frozen(dataset):
                 continue
             listed = self._buckets.find_entry(bucket.uid, dataset.status.uuid)
             prefix = derive_prefix(bucket.spec, dataset.namespace)
-            if listed is not None and not is_as_reported(listed.entry, prefix):
+            if listed is None:
+                continue
+            damage = find_damage(dataset)
+            was_missed = damage is not None and damage.reason in _MISSED
+            if is_as_reported(listed.entry, prefix) == was_missed:
                 self._queue.add(object_key(DATASET_PLURAL, dataset.meta))
 
     def _tell_bucket(self, dataset: DtoolDataset, plan: DatasetPlan) -> None:

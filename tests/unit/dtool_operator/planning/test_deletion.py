@@ -446,3 +446,12 @@ def test_a_copy_that_was_never_reported_frozen_does_not_take_a_frozen_dataset_wi
     (told, released) = tell(plan).do
     assert told.startswith("left behind: A frozen dataset is there that this object never reported")
     assert released == "no finalizer"
+
+
+@pytest.mark.parametrize(("at", "is_told"), [(None, False), ("proto", True)])
+def test_where_another_has_the_uuid_something_is_left_behind_only_if_it_is_there(
+    at: str | None, is_told: bool
+) -> None:
+    plan = plan_dataset(seen(unfinished(), storage=stored(at, registered="u/bob/")))
+
+    assert any(told.startswith("left behind") for told in tell(plan).do) is is_told

@@ -37,6 +37,7 @@ CHANGES: dict[str, tuple[Conditions, Conditions, list[str]]] = {
     "phases": (COPYING, said("Ready False Verifying"), []),
     "the last phase": (said("Ready False Verifying"), said("Ready False Freezing"), []),
     "waiting for a slot": ((), said("Ready False Queued"), []),
+    "the operator prepares it": ((), said("Ready False Progressing"), []),
     "not known yet": ((), said("Ready False Pending"), []),
     "a suspension": (READY, said("Ready False Suspended"), ["Normal Suspended"]),
     "damage, once": (READY, DAMAGED, ["Warning ItemMissing"]),

@@ -13,7 +13,7 @@ from dtool_operator.planning.plan import CreateProto
 from dtool_operator.planning.transfer import TransferRecord
 from tests.support import observed as see
 from tests.support.observed import HERE, OTHER, adopted, bucket, dataset, seen, stored
-from tests.support.told import READY, Told, damaged, not_ready, ready_message, tell
+from tests.support.told import READY, Told, damaged, not_ready, ready_message, stalled, tell
 
 MARK = "put finalizer, label"
 OWN = "own u/alice/ as cluster-1/ns-alice"
@@ -269,3 +269,14 @@ def test_a_proto_in_a_read_only_bucket_is_not_frozen_and_a_frozen_one_is_adopted
 
     assert tell(proto) == Told(state="Pending", says=not_ready("ReadOnlyBucket"))
     assert tell(frozen).state == "Verifying"
+
+
+def test_a_dataset_is_not_renamed_by_an_edit() -> None:
+    one = dataset(source=None, name="plate")
+    named = replace(one, status=one.status.model_copy(update={"name": "dish"}))
+
+    plan = plan_dataset(seen(named, storage=None))
+
+    assert tell(plan) == Told(state="Failed", says=stalled("InvalidSpec"), look="resync")
+    assert "'dish'" in ready_message(plan)
+    assert find_inquiry(seen(replace(named, status=one.status))) is not None

@@ -11,6 +11,7 @@ from dtool_operator.planning.plan import CancelTransfer, ReportLeftBehind
 from dtool_operator.planning.task import ErrorLine, Location, ProgressLine, Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_operator.reconcile.metering import TransferMeter
+from tests.support.observed import facts
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TASK = Task(
@@ -55,6 +56,17 @@ def test_the_next_transfer_of_an_object_counts_from_its_own_start() -> None:
     meter.observe(replace(later, progress=progress(2, 200)))
 
     assert value(metrics, "placed_bytes_total", kind=str(TaskKind.COPY)) == 700
+
+
+def test_a_copy_that_ends_before_it_tells_how_far_it_is_is_counted_too() -> None:
+    metrics = Metrics()
+    meter = TransferMeter(metrics)
+    meter.observe(replace(RUNNING, progress=progress(1, 100)))
+
+    meter.observe(replace(RUNNING, state=TransferState.SUCCEEDED, facts=facts(items=3, size_bytes=209)))
+
+    assert value(metrics, "placed_items_total", kind=str(TaskKind.COPY)) == 3
+    assert value(metrics, "placed_bytes_total", kind=str(TaskKind.COPY)) == 209
 
 
 def test_an_end_is_counted_by_its_result() -> None:

@@ -245,3 +245,23 @@ async def test_rule_22_the_operator_writes_label_finalizer_and_status_and_never_
     assert changed == {"labels", "finalizers"}
     assert now["metadata"]["labels"] == {"dtool.dev/uuid": UUID}
     assert now["metadata"]["finalizers"] == ["dtool.dev/finalizer"]
+
+
+async def test_a_listing_that_shows_a_dataset_again_has_it_looked_at(play: Play) -> None:
+    await copied(play)
+    play.server.write("lab-data", TARGET.registration_key, b"u/mallory/")
+    ask_for_a_listing(play, "1")
+    await play.settle()
+    assert play.condition("alice", "raw", "Verified")["reason"] == "RegistrationHijacked"
+
+    play.server.write("lab-data", TARGET.registration_key, b"u/alice/")
+    ask_for_a_listing(play, "2")
+    await play.settle()
+
+    assert play.status("alice", "raw")["state"] == "Frozen"
+    assert play.condition("alice", "raw", "Verified")["status"] == "True"
+
+
+def ask_for_a_listing(play: Play, value: str) -> None:
+    asked = {"dtool.dev/reconcileRequestedAt": value}
+    play.cluster.set_annotations(BUCKET_PLURAL, "dtool-system", "lab", asked)
