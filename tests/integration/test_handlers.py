@@ -23,10 +23,15 @@ from dtool_operator.names import DATASET_PLURAL
 from dtool_operator.settings import read_settings
 from tests.support.eventually import eventually_async
 from tests.support.installation import OPERATOR_NAMESPACE, install_operator
+from tests.support.kopf_sessions import IGNORED, kopfs_sessions
 from tests.support.stage import RealStage, build_ref
 
 if TYPE_CHECKING:
     from sandbox.controlplane import ControlPlane
+
+__all__ = ["kopfs_sessions"]
+
+pytestmark = IGNORED
 
 SPEC = {"bucketRef": {"name": "lab"}}
 TIMES = {"DTOOL_OPERATOR_RESYNC_INTERVAL": "1s", "DTOOL_OPERATOR_HEALTH_PORT": "0"}

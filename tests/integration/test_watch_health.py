@@ -22,12 +22,17 @@ from tests.integration.test_handlers import SPEC, TIMES, Recorder, get, wait_for
 from tests.support.api_proxy import Answer, ApiProxy, Asked, api_proxy
 from tests.support.eventually import eventually, eventually_async
 from tests.support.installation import OPERATOR_NAMESPACE, ROOT, SERVICE_ACCOUNT, install_operator
+from tests.support.kopf_sessions import IGNORED, kopfs_sessions
 from tests.support.replica import SCRIPT, Replica
 from tests.support.service_account import write_service_account
 from tests.support.stage import RealStage
 
 if TYPE_CHECKING:
     from sandbox.controlplane import ControlPlane
+
+__all__ = ["kopfs_sessions"]
+
+pytestmark = IGNORED
 
 PATIENCE = timedelta(seconds=2)
 

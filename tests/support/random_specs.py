@@ -168,6 +168,7 @@ class SpecMaker:
             "^[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]$": self._bucket_name,
             "^[A-Za-z0-9_-]+$": lambda limit: self._word(LETTERS + "_-", 1, limit),
             "^[-._a-zA-Z0-9]+$": lambda limit: self._word(LETTERS + "-._", 1, limit),
+            "^[!-~]+$": lambda limit: self._word(LETTERS + ":/-_!~", 1, limit),
             r"^[^/\s]+/[^/\s]+$": lambda _: f"{self.make_uuid()}/{self._word(LETTERS + '😀:', 1, 90)}",
         }
 

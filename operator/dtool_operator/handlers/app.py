@@ -28,6 +28,7 @@ from dtool_operator.settings import Settings
 
 _KINDS: Final = frozenset({BUCKET_PLURAL, DATASET_PLURAL})
 _RETRY: Final = timedelta(seconds=2)
+_TLS_CLOSE: Final = timedelta(seconds=0.25)
 EXIT_LEASE_LOST: Final = 3
 """Of the process: others may work already, so nothing is ended in order; the kernel ends the workers."""
 
@@ -100,6 +101,8 @@ class OperatorProcess:
                 raise self._failure
         finally:
             await self._finish()
+            # closed TLS connections end in later turns of the event loop; aiohttp cannot be waited for
+            await asyncio.sleep(_TLS_CLOSE.total_seconds())
 
     def find_problem(self) -> str | None:
         """Say what only a restart can mend, or None."""
