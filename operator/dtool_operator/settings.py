@@ -13,89 +13,35 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, get_type_hints
 
-from dtool_operator.api.quantities import parse_duration
+from dtool_operator.api.quantities import parse_size
 from dtool_operator.planning.prefix_policy import AWS
+from dtool_operator.setting_parsers import (
+    LOG_LEVELS,
+    PULL_POLICIES,
+    parse_endpoints,
+    parse_hosts,
+    parse_https_url,
+    parse_level,
+    parse_names,
+    parse_number,
+    parse_object_name,
+    parse_path,
+    parse_positive_duration,
+    parse_pull_policy,
+    parse_switch,
+    parse_text,
+)
 
+_OPTIONAL: Final = frozenset({"worker_image", "worker_pod_file", "job_above_size", "signing_url"})
 PREFIX: Final = "DTOOL_OPERATOR_"
 NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE: Final = "dtool-system"
 # what the kubelet sets in every Pod for a Service named dtool-operator
 _SERVICE_LINK: Final = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-_HOST: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::(\d{1,5}))?")
-_OBJECT_NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 class InvalidSetting(ValueError):
     """A variable or flag that means nothing; the message names it."""
-
-
-def _parse_text(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text.strip()
-
-
-def _parse_path(text: str) -> Path:
-    return Path(_parse_text(text))
-
-
-def _parse_names(text: str) -> frozenset[str]:
-    return frozenset(part.strip() for part in text.split(",") if part.strip())
-
-
-def _parse_endpoints(text: str) -> frozenset[str]:
-    endpoints = _parse_names(text)
-    for endpoint in endpoints:
-        if endpoint != AWS and not endpoint.startswith(("https://", "http://")):
-            raise ValueError(f"an endpoint begins with https:// or http://, or is {AWS}, not {endpoint!r}")
-    return frozenset(endpoint.rstrip("/") for endpoint in endpoints)
-
-
-def _parse_hosts(text: str) -> frozenset[str]:
-    hosts = frozenset(name.lower() for name in _parse_names(text))
-    for host in hosts:
-        found = _HOST.fullmatch(host)
-        if found is None or int(found[1] or 0) > 65535:
-            raise ValueError(f"a host is written as example.org or example.org:8443, not {host!r}")
-    return hosts
-
-
-def _parse_switch(text: str) -> bool:
-    choice = text.strip().lower()
-    if choice not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return choice == "true"
-
-
-def _parse_object_name(text: str) -> str:
-    name = text.strip()
-    if not _OBJECT_NAME.fullmatch(name):
-        raise ValueError("must be the name of an object: lower-case letters, digits, - and .")
-    return name
-
-
-def _parse_number(minimum: int, maximum: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.strip().isdecimal() or not minimum <= int(text) <= maximum:
-            raise ValueError(f"must be a whole number from {minimum} to {maximum}")
-        return int(text)
-
-    return parse
-
-
-def _parse_positive_duration(text: str) -> timedelta:
-    duration = parse_duration(text)
-    if duration <= timedelta(0):
-        raise ValueError("must be longer than nothing")
-    return duration
-
-
-def _parse_level(text: str) -> str:
-    level = text.strip().lower()
-    if level not in LOG_LEVELS:
-        raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
-    return level
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +61,7 @@ class Settings:
         str,
         Setting(
             None,
-            _parse_text,
+            parse_text,
             f"The operator's own namespace; default: the one of its Pod, else {DEFAULT_NAMESPACE}.",
         ),
     ]
@@ -123,7 +69,7 @@ class Settings:
         frozenset[str],
         Setting(
             None,
-            _parse_names,
+            parse_names,
             "Namespaces whose DtoolBuckets have an administrator's powers; default: the operator's own.",
         ),
     ]
@@ -131,7 +77,7 @@ class Settings:
         frozenset[str],
         Setting(
             "",
-            _parse_endpoints,
+            parse_endpoints,
             f"S3 endpoints that DtoolBuckets may name, {AWS} for AWS; default: AWS and the endpoints of "
             "administrators' buckets.",
         ),
@@ -140,7 +86,7 @@ class Settings:
         frozenset[str],
         Setting(
             "",
-            _parse_hosts,
+            parse_hosts,
             "Hosts (host or host:port) whose published datasets may be the source of a copy; default: none, "
             "http and https sources are refused.",
         ),
@@ -149,30 +95,28 @@ class Settings:
         Path,
         Setting(
             "/var/lib/dtool-operator",
-            _parse_path,
+            parse_path,
             "Directory for what running transfers need: task documents and credentials files.",
         ),
     ]
     health_host: Annotated[
         str,
         Setting(
-            "127.0.0.1", _parse_text, "Address that serves /healthz, /readyz and /metrics; in a Pod 0.0.0.0."
+            "127.0.0.1", parse_text, "Address that serves /healthz, /readyz and /metrics; in a Pod 0.0.0.0."
         ),
     ]
     health_port: Annotated[
-        int, Setting("8080", _parse_number(0, 65535), "Port of the same; 0: a free one, which the log tells.")
+        int, Setting("8080", parse_number(0, 65535), "Port of the same; 0: a free one, which the log tells.")
     ]
-    max_transfers: Annotated[
-        int, Setting("4", _parse_number(1, 1000), "Transfers that run at the same time.")
-    ]
+    max_transfers: Annotated[int, Setting("4", parse_number(1, 1000), "Transfers that run at the same time.")]
     reconcile_workers: Annotated[
-        int, Setting("8", _parse_number(1, 100), "Objects that are looked at at the same time.")
+        int, Setting("8", parse_number(1, 100), "Objects that are looked at at the same time.")
     ]
     api_writes_per_second: Annotated[
         int,
         Setting(
             "100",
-            _parse_number(1, 10_000),
+            parse_number(1, 10_000),
             "Writes to the API server on the long run; twice as many may leave at once.",
         ),
     ]
@@ -180,7 +124,7 @@ class Settings:
         timedelta,
         Setting(
             "10m",
-            _parse_positive_duration,
+            parse_positive_duration,
             "How often every object is looked at, and the watches are compared with a list.",
         ),
     ]
@@ -188,49 +132,112 @@ class Settings:
         timedelta,
         Setting(
             "30s",
-            _parse_positive_duration,
+            parse_positive_duration,
             "How long nobody may have written to a proto dataset before it is frozen in place.",
         ),
     ]
     deletion_timeout: Annotated[
         timedelta,
         Setting(
-            "1h", _parse_positive_duration, "How long removing data may hold up the deletion of its object."
+            "1h", parse_positive_duration, "How long removing data may hold up the deletion of its object."
         ),
     ]
     terminating_namespace_deletion_timeout: Annotated[
         timedelta,
-        Setting("5m", _parse_positive_duration, "The same, where the whole namespace is being deleted."),
+        Setting("5m", parse_positive_duration, "The same, where the whole namespace is being deleted."),
     ]
     backoff_base: Annotated[
         timedelta,
-        Setting("2s", _parse_positive_duration, "First pause before what failed is tried again."),
+        Setting("2s", parse_positive_duration, "First pause before what failed is tried again."),
     ]
     backoff_cap: Annotated[
         timedelta,
-        Setting("5m", _parse_positive_duration, "Longest pause before what failed is tried again."),
+        Setting("5m", parse_positive_duration, "Longest pause before what failed is tried again."),
     ]
     leader_election: Annotated[
         bool,
         Setting(
             "false",
-            _parse_switch,
+            parse_switch,
             "Whether several replicas share the work of one: the holder of the Lease works, the others wait.",
         ),
     ]
     lease_name: Annotated[
         str,
-        Setting("dtool-operator", _parse_object_name, "Name of the Lease in the operator's own namespace."),
+        Setting("dtool-operator", parse_object_name, "Name of the Lease in the operator's own namespace."),
     ]
     identity: Annotated[
         str,
         Setting(
             None,
-            _parse_text,
+            parse_text,
             "Name that the Lease shows of its holder; every process adds a random part. Default: the host's.",
         ),
     ]
-    log_level: Annotated[str, Setting("info", _parse_level, f"One of {', '.join(LOG_LEVELS)}.")]
+    worker_image: Annotated[
+        str | None,
+        Setting(
+            None,
+            parse_text,
+            "Image of the Pods that work with volumes and on large copies; default: none, that is refused.",
+        ),
+    ]
+    worker_image_pull_policy: Annotated[
+        str,
+        Setting("IfNotPresent", parse_pull_policy, f"When that image is pulled: {', '.join(PULL_POLICIES)}."),
+    ]
+    worker_pod_file: Annotated[
+        Path | None,
+        Setting(
+            None,
+            parse_path,
+            "YAML file with what these Pods have beside their work: resources, nodeSelector, tolerations, "
+            "affinity, priorityClassName, imagePullSecrets, securityContext; default: nothing.",
+        ),
+    ]
+    job_above_size: Annotated[
+        int | None,
+        Setting(
+            None,
+            parse_size,
+            "Copies between buckets of at least this size (100Gi; 0: all) run as Jobs in the operator's "
+            "namespace; default: none do.",
+        ),
+    ]
+    items_per_shard: Annotated[
+        int,
+        Setting(
+            "1000000",
+            parse_number(1, 100_000_000),
+            "Items of a copy that one Pod of its Job moves; larger copies are divided among several.",
+        ),
+    ]
+    max_shards: Annotated[
+        int, Setting("16", parse_number(1, 1000), "Pods that a copy is divided among at most.")
+    ]
+    signing_url: Annotated[
+        str | None,
+        Setting(
+            None,
+            parse_https_url,
+            "https:// address of this operator's signing endpoint as Pods reach it; default: none, volumes "
+            "then work only with buckets whose DtoolBucket is in their own namespace.",
+        ),
+    ]
+    signing_host: Annotated[
+        str,
+        Setting("127.0.0.1", parse_text, "Address that the signing endpoint listens on; in a Pod 0.0.0.0."),
+    ]
+    signing_port: Annotated[int, Setting("8443", parse_number(0, 65535), "Port of the same.")]
+    signing_expiry: Annotated[
+        timedelta,
+        Setting(
+            "30s",
+            parse_positive_duration,
+            "How long a presigned URL may be used; a volume's dataset is frozen so long after its upload.",
+        ),
+    ]
+    log_level: Annotated[str, Setting("info", parse_level, f"One of {', '.join(LOG_LEVELS)}.")]
 
 
 def list_settings() -> dict[str, Setting]:
@@ -266,7 +273,9 @@ def read_settings(
     for name, setting in settings.items():
         flag = (flags or {}).get(name)
         text = environment.get(_variable(name), setting.default) if flag is None else flag
-        if text is not None:
+        if text is None:
+            values |= dict.fromkeys({name} & _OPTIONAL)
+        else:
             values[name] = _parse(setting, text, _variable(name) if flag is None else _flag(name))
     values.setdefault("namespace", _read_namespace(namespace_file))
     values.setdefault("identity", socket.gethostname())

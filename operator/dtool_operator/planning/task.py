@@ -5,10 +5,11 @@ credentials file that the worker reads, and reads again when the store refuses i
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dtool_operator.api.choice import Layout
 from dtool_s3.settings import Addressing, ConditionalWrites, EncryptionMode
 from dtool_s3.transfer.verify import VerifyMethod
 
@@ -32,6 +33,20 @@ class TaskKind(StrEnum):
     """A frozen dataset against its own manifest."""
     REMOVE = "remove"
     """Everything of the dataset at `target`, the registration key last."""
+    INSPECT = "inspect"
+    """Which dataset a source is, and how large; nothing is written."""
+    UPLOAD = "upload"
+    """What lies on `volume` into a proto dataset at `target`, with a manifest to be proven."""
+    PUBLISH = "publish"
+    """What an upload brought, proven item by item, becomes a frozen dataset."""
+    DOWNLOAD = "download"
+    """A frozen dataset from `source` into a directory on `volume`, whole or not at all."""
+    COPY_ITEMS = "copyItems"
+    """A share of the items of a copy; the copy itself follows, and finds them in place."""
+
+
+#: Work that only a Job can do, in whose namespace the volume is.
+VOLUME_KINDS: Final = frozenset({TaskKind.UPLOAD, TaskKind.DOWNLOAD})
 
 
 class Encryption(TaskModel):
@@ -68,6 +83,73 @@ class NewDataset(TaskModel):
     readme: str = ""
 
 
+class VolumePlace(TaskModel):
+    """A directory on a PersistentVolumeClaim of the dataset's namespace.
+
+    `layout`: of what is there, or shall be: plain files, or a dataset as dtool writes it. `directory`: where
+    the worker finds it, filled in by the executor.
+    """
+
+    claim: str
+    path: str = ""
+    layout: Layout = Layout.DATASET
+    directory: str | None = None
+
+
+class KeysFrom(StrEnum):
+    """How a Job gets at S3."""
+
+    OPERATOR = "operator"
+    """A Secret that the operator makes for it, in the operator's own namespace."""
+    BUCKET = "bucket"
+    """The bucket object's own Secret, which lies in the namespace of the Job."""
+    SIGNING = "signing"
+    """No keys: presigned URLs of exactly this task, from the operator's signing endpoint."""
+
+
+class Toleration(TaskModel):
+    """As Kubernetes has it."""
+
+    key: str | None = None
+    operator: str | None = None
+    value: str | None = None
+    effect: str | None = None
+    toleration_seconds: int | None = None
+
+
+class PodChoices(TaskModel):
+    """What a bucket object says of the Pods that work for its datasets; settings fill the rest."""
+
+    node_selector: tuple[tuple[str, str], ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
+    priority_class_name: str | None = None
+    requests: tuple[tuple[str, str], ...] = ()
+    limits: tuple[tuple[str, str], ...] = ()
+
+
+class JobPlace(TaskModel):
+    """That a task runs as a Kubernetes Job, and how.
+
+    `secret`: name of the bucket object's Secret, for `KeysFrom.BUCKET`. `shards`: completions of an Indexed
+    Job. `owner`: name of the DtoolDataset that the Job goes with, where it is in the Job's namespace.
+    """
+
+    namespace: str
+    keys: KeysFrom
+    secret: str | None = None
+    shards: Annotated[int, Field(ge=1, le=10_000)] = 1
+    owner: str | None = None
+    pod: PodChoices = PodChoices()
+
+
+class SigningPlace(TaskModel):
+    """The operator's signing endpoint, as a worker reaches it; filled in by the executor."""
+
+    url: str
+    ca_pem: str
+    token_file: str
+
+
 class Task(TaskModel):
     """One piece of work for one DtoolDataset (`key` is its uid).
 
@@ -93,12 +175,18 @@ class Task(TaskModel):
     method: VerifyMethod = VerifyMethod.LISTING
     #: The value of dtool.dev/verifyRequestedAt that a verification answers.
     request: str | None = None
-    #: How long nobody may have written to a proto dataset before it is frozen.
+    #: How long nobody may have written to a proto dataset before it is frozen; of a publication, how long
+    #: after its start it waits at least, so that no signed URL is valid any more.
     quiet_seconds: Annotated[float, Field(ge=0)] = 30.0
     #: A removal leaves a frozen dataset alone.
     only_proto: bool = True
     #: Which version of the Secrets the work was started with; compared, never shown.
     credentials_version: str = ""
+    #: The place of the source (upload, inspection) or the target (download) that is no bucket.
+    volume: VolumePlace | None = None
+    #: None: a child process of the operator.
+    job: JobPlace | None = None
+    signing: SigningPlace | None = None
     #: DtoolBucket `namespace/name` whose limit of concurrent transfers counts.
     bucket_key: str
     #: DtoolBucket through which `source` is read; its requests are counted under this name.
@@ -142,11 +230,24 @@ class DatasetFacts(TaskModel):
     moved: int = 0
 
 
+class SourceFacts(TaskModel):
+    """Which dataset an inspection found, and how large; times are seconds since 1970 in UTC."""
+
+    uuid: str
+    name: str
+    creator_username: str
+    created_at: float | None
+    frozen_at: float | None
+    items: int
+    size_bytes: int
+
+
 class ResultLine(TaskModel):
-    """The work is done; `facts` is absent after a removal."""
+    """The work is done; `facts` of a frozen dataset, `source` of an inspection, else neither."""
 
     type: Literal["result"] = "result"
     facts: DatasetFacts | None = None
+    source: SourceFacts | None = None
 
 
 class ErrorLine(TaskModel):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from dtool_operator.planning.task import DatasetFacts, ErrorLine, ProgressLine, Task
+from dtool_operator.planning.task import DatasetFacts, ErrorLine, ProgressLine, SourceFacts, Task
 
 #: Told of S3 requests that were answered: bucket key, operation, "ok" or an error's reason, how many.
 RequestObserver = Callable[[str, str, str, int], None]
@@ -20,8 +20,22 @@ class TransferState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class JobRef:
+    """A Kubernetes Job; the uid tells it from an earlier or a later one of the same name."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class TransferRecord:
-    """A task and what became of it so far; `attempts` counts starts of this fingerprint."""
+    """A task and what became of it so far; `attempts` counts starts of this fingerprint.
+
+    `job`: where it runs as a Job; until `is_released` it waits for its uid to be in the object's status.
+    `trouble`: why a Job that is not given up does not get on, in the API's vocabulary (a Pod that cannot be
+    scheduled, an image that cannot be pulled).
+    """
 
     task: Task
     state: TransferState
@@ -32,3 +46,7 @@ class TransferRecord:
     finished_at: datetime | None = None
     facts: DatasetFacts | None = None
     error: ErrorLine | None = None
+    source: SourceFacts | None = None
+    job: JobRef | None = None
+    is_released: bool = True
+    trouble: ErrorLine | None = None

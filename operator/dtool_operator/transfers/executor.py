@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dtool_operator.planning.task import Task
-from dtool_operator.planning.transfer import TransferRecord
+from dtool_operator.planning.transfer import JobRef, TransferRecord
 from dtool_s3.settings import Credentials
 
 
@@ -48,7 +48,23 @@ class Executor(Protocol):
         """Return the tasks that run."""
 
     async def start(self, task: Task, credentials: TaskCredentials) -> None:
-        """Start a task; a running one with the same key must have been cancelled before."""
+        """Start a task; a running one with the same key must have been cancelled before.
+
+        A Job is created suspended: it begins with `release`, once its uid is recorded.
+        """
+
+    async def adopt(self, task: Task, job: JobRef, credentials: TaskCredentials) -> None:
+        """Follow a Job that an earlier operator started, of exactly this name and uid; then it has a record.
+
+        One that is gone, another's, or of another task (its fingerprint is annotated) is a failed task with
+        reason JobLost; what is left of it is deleted. Raises ValueError for a task that is no Job.
+        """
+
+    async def release(self, key: str) -> None:
+        """Let the Job of a started task begin; unknown keys, and Jobs that have begun, are fine."""
+
+    async def remove_job(self, job: JobRef) -> None:
+        """End a Job that no record is kept of, and wait until its Pods are gone; gone already is fine."""
 
     async def cancel(self, key: str) -> None:
         """End a running task, wait until its worker is gone, forget its record; unknown keys are fine."""

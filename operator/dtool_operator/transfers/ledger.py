@@ -15,6 +15,9 @@ from dtool_operator.transfers.throttle import Throttle
 
 NOTICE_INTERVAL_SECONDS = 1.0
 
+#: Work that leaves no frozen dataset of which there were facts.
+_WITHOUT_FACTS = frozenset({TaskKind.REMOVE, TaskKind.UPLOAD, TaskKind.COPY_ITEMS})
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -67,14 +70,16 @@ class Ledger:
         entry.record = replace(entry.record, task=task)
 
     def finish(self, key: str, line: ResultLine | ErrorLine) -> None:
-        """Record how a task ended. A result without facts is none, except of a removal."""
+        """Record how a task ended. A result without the facts that its kind tells is none."""
         entry = self._entries[key]
-        if isinstance(line, ResultLine) and line.facts is None and entry.record.task.kind != TaskKind.REMOVE:
+        if isinstance(line, ResultLine) and not _is_whole(line, entry.record.task.kind):
             line = build_failure("the worker gave a result without facts")
         ended = replace(entry.record, finished_at=self._clock())
         match line:
             case ResultLine():
-                entry.record = replace(ended, state=TransferState.SUCCEEDED, facts=line.facts)
+                entry.record = replace(
+                    ended, state=TransferState.SUCCEEDED, facts=line.facts, source=line.source
+                )
             case ErrorLine():
                 entry.record = replace(ended, state=TransferState.FAILED, error=line, facts=line.facts)
         entry.notice.drop()
@@ -100,6 +105,12 @@ class Ledger:
 def build_failure(message: str) -> ErrorLine:
     """Describe the end of a worker that could not say itself why."""
     return ErrorLine(reason="TransferFailed", message=message, retryable=True)
+
+
+def _is_whole(line: ResultLine, kind: TaskKind) -> bool:
+    if kind is TaskKind.INSPECT:
+        return line.source is not None
+    return line.facts is not None or kind in _WITHOUT_FACTS
 
 
 def _is_running(record: TransferRecord) -> bool:
