@@ -33,6 +33,7 @@ from dtool_operator.api.schema import (
     NamespaceName,
     check_host,
 )
+from dtool_operator.api.workers import LabelKey, LabelValue, Workers
 
 _ENDPOINT: Final = re.compile(r"https?://[^/?#@\s\x00-\x1f\x7f]+/?")
 
@@ -65,10 +66,6 @@ class TakeOver(ApiModel):
 
     from_owner: Annotated[str, Field(min_length=3, max_length=256, pattern=r"^[^/\s]+/[^/\s]+$")]
     """The owner to be replaced, `<cluster>/<namespaceUid>` as the condition's message prints it."""
-
-
-LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
-LabelValue = Annotated[str, Field(max_length=63)]
 
 
 class SelectorRequirement(ApiModel):
@@ -209,6 +206,9 @@ class DtoolBucketSpec(ApiModel):
 
     limits: Limits = Limits()
     """What the operator may load the bucket with."""
+
+    workers: Workers | None = None
+    """The Pods of Jobs that move data of this bucket; for administrators' buckets."""
 
     suspend: bool = False
     """True: nothing new is started with this bucket."""

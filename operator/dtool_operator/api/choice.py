@@ -20,6 +20,21 @@ class FromNamespaces(StrEnum):
     SELECTOR = "Selector"
 
 
+class TolerationOperator(StrEnum):
+    """As in v1.Toleration."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """As in v1.Taint."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
 class SelectorOperator(StrEnum):
     """As in metav1.LabelSelectorRequirement."""
 

@@ -6,7 +6,16 @@ from pydantic import Field
 
 from dtool_operator.api.choice import DatasetState, VerifyMethod
 from dtool_operator.api.conditions import Condition
-from dtool_operator.api.schema import Count, LongText, ShortText, StatusModel, Timestamp, Uuid
+from dtool_operator.api.schema import (
+    Count,
+    LongText,
+    ObservedGeneration,
+    ShortText,
+    StatusModel,
+    Timestamp,
+    Uuid,
+)
+from dtool_operator.api.work_status import InspectedSource, JobReference
 
 
 class Progress(StatusModel):
@@ -98,8 +107,8 @@ class Managed(StatusModel):
 class DtoolDatasetStatus(StatusModel):
     """What the operator did and saw."""
 
-    observed_generation: Count | None = None
-    """metadata.generation that this status speaks of."""
+    observed_generation: ObservedGeneration = None
+    """metadata.generation that this status speaks of; None until the operator has looked."""
 
     state: DatasetState | None = None
     """Summary for people."""
@@ -142,6 +151,12 @@ class DtoolDatasetStatus(StatusModel):
 
     managed: Managed | None = None
     """Tags and annotations the operator added."""
+
+    job: JobReference | None = None
+    """The Job that works for this object; absent when none does."""
+
+    source: InspectedSource | None = None
+    """Which dataset the source is, where it had to be looked at for that."""
 
     last_handled_reconcile_at: ShortText | None = None
     """Value of the annotation dtool.dev/reconcileRequestedAt that was acted on last."""

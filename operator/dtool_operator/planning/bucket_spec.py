@@ -48,6 +48,7 @@ def find_reserved_field(bucket: DtoolBucket) -> str | None:
             "spec.allowedNamespaces.from other than Same",
         ),
         (bool(spec.prefix_overrides), "spec.prefixOverrides"),
+        (spec.workers is not None, "spec.workers"),
         (bool(others), "spec.takeOver of another namespace's prefix"),
     )
     return next((name for is_used, name in checks if is_used), None)
