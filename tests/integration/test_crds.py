@@ -233,7 +233,7 @@ def test_a_status_is_written_only_through_its_own_door(namespace: Namespace, kin
 
     namespace.send("create", document=document)
 
-    assert "status" not in namespace.read(kind, document["metadata"]["name"])
+    assert namespace.read(kind, document["metadata"]["name"])["status"] == {"observedGeneration": 0}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ from pydantic import Field
 
 from dtool_operator.api.conditions import Condition
 from dtool_operator.api.prefixes import PREFIX_MAXIMUM
-from dtool_operator.api.schema import Count, LongText, NamespaceName, ShortText, StatusModel
+from dtool_operator.api.schema import (
+    Count,
+    LongText,
+    NamespaceName,
+    ObservedGeneration,
+    ShortText,
+    StatusModel,
+)
 
 
 class DatasetCounts(StatusModel):
@@ -70,8 +77,8 @@ class OverrideInForce(StatusModel):
 class DtoolBucketStatus(StatusModel):
     """What the operator saw."""
 
-    observed_generation: Count | None = None
-    """metadata.generation that this status speaks of."""
+    observed_generation: ObservedGeneration = None
+    """metadata.generation that this status speaks of; None until the operator has looked."""
 
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
     """Ready, Reachable, Listed, PrefixesRespected, and Reconciling or Stalled while they are true."""

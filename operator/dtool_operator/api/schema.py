@@ -111,6 +111,9 @@ Timestamp = Annotated[AwareDatetime, AfterValidator(_to_utc_second)]
 
 Count = Annotated[int, Field(ge=0)]
 
+ObservedGeneration = Annotated[Count | None, BeforeValidator(lambda value: value or None)]
+"""The API server's default of it is 0, no object's generation: nobody has looked yet."""
+
 ObjectName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 """Name of a Kubernetes object (a DNS subdomain)."""
 
