@@ -127,6 +127,24 @@ class Reason(StrEnum):
         "The worker that moved the data ended unexpectedly; it is tried again.",
     )
 
+    # Jobs and volumes
+    JOBS_DISABLED = "JobsDisabled", "This work needs a Job, and the operator is set to run none, or not this."
+    JOBS_FORBIDDEN = (
+        "JobsForbidden",
+        "The operator may not run Jobs in this namespace; bind the job-runner role.",
+    )
+    JOB_LOST = "JobLost", "The Job was deleted, or replaced by another of its name; it is begun again."
+    JOB_REFUSED = "JobRefused", "The API server refuses the Job or its Pod; the message has its words."
+    POD_QUOTA_EXCEEDED = "PodQuotaExceeded", "A ResourceQuota of the namespace leaves no room for the Pod."
+    POD_EVICTED = "PodEvicted", "The Pod was evicted or its node lost; it is begun again."
+    UNSCHEDULABLE = "Unschedulable", "No node takes the Pod; the scheduler's words are in the message."
+    IMAGE_PULL_FAILED = "ImagePullFailed", "The node cannot get the image of the Pod."
+    OUT_OF_MEMORY = "OutOfMemory", "The Pod was ended because it needed more memory than it may have."
+    VOLUME_NOT_FOUND = "VolumeNotFound", "There is no PersistentVolumeClaim of this name, or it is unbound."
+    VOLUME_FULL = "VolumeFull", "The volume has no room left."
+    VOLUME_UNAVAILABLE = "VolumeUnavailable", "The volume cannot be mounted, or its files not be read."
+    SIGNING_FAILED = "SigningFailed", "The worker does not reach the operator's signing endpoint."
+
     # The object itself
     INVALID_SPEC = (
         "InvalidSpec",

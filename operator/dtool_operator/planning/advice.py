@@ -31,6 +31,18 @@ _ADVICE = {
     Reason.UNSAFE_PATH: (
         "The manifest names paths that no dataset may have: make a dataset with other names at the source."
     ),
+    Reason.OUT_OF_MEMORY: (
+        "Give workers more memory: workers.resources of the chart, or spec.workers of the DtoolBucket."
+    ),
+    Reason.VOLUME_FULL: "Make room on the volume, or make it larger: it is tried again.",
+    Reason.VOLUME_NOT_FOUND: "Create the PersistentVolumeClaim, or correct claimName in a new object.",
+    Reason.VOLUME_UNAVAILABLE: "See what the volume lacks: it is tried again.",
+    Reason.POD_QUOTA_EXCEEDED: "Wait for other Pods to end, or have the ResourceQuota raised.",
+    Reason.IMAGE_PULL_FAILED: "Correct the image or its pull secrets: workers.image of the chart.",
+    Reason.UNSCHEDULABLE: "No node takes the Pod: see resources, node selector, taints and the volume.",
+    Reason.POD_EVICTED: "The Pod was ended by the cluster; it is tried again.",
+    Reason.JOB_LOST: "It is begun again, and goes on where it was.",
+    Reason.SIGNING_FAILED: "Is DTOOL_OPERATOR_SIGNING_URL right, and reachable from Pods? It is tried again.",
     Reason.WRITTEN_WHILE_FREEZING: (
         "Somebody writes to the dataset: it is frozen once nobody has for the quiet period."
     ),

@@ -43,7 +43,7 @@ def list_candidates(dataset: DtoolDataset) -> tuple[str, ...]:
 
     Of two the first is the label's, and holds only if it is registered under the own prefix.
     """
-    decided = spec_uuid(dataset.spec) or dataset.status.uuid
+    decided = spec_uuid(dataset.spec) or dataset.status.uuid or _inspected_uuid(dataset)
     if decided is not None:
         return (decided,)
     if not dataset.spec.is_new_dataset:
@@ -51,6 +51,12 @@ def list_candidates(dataset: DtoolDataset) -> tuple[str, ...]:
     label = dataset.meta.labels.get(LABEL_UUID, "")
     is_other = _UUID.fullmatch(label) is not None and label != dataset.uid
     return (label, dataset.uid) if is_other else (dataset.uid,)
+
+
+def _inspected_uuid(dataset: DtoolDataset) -> str | None:
+    """Return the uuid of a dataset on a volume, once somebody has looked, where the copy keeps it."""
+    found = dataset.status.source
+    return None if found is None or dataset.spec.is_new_dataset else found.uuid
 
 
 def dataset_uuid(dataset: DtoolDataset) -> str | None:

@@ -38,6 +38,21 @@ class NamespaceView:
 
 
 @dataclass(frozen=True, slots=True)
+class JobPolicy:
+    """How work is done in Kubernetes Jobs; an operator without one runs none.
+
+    `copy_above_bytes`: copies between buckets of at least this size are Jobs; None: none is.
+    """
+
+    operator_namespace: str
+    has_signing: bool = False
+    signing_expiry: timedelta = timedelta(seconds=30)
+    copy_above_bytes: int | None = None
+    items_per_shard: int = 1_000_000
+    max_shards: int = 16
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The administrator's settings that decisions depend on."""
 
@@ -51,6 +66,7 @@ class Policy:
     terminating_deletion_timeout: timedelta = timedelta(minutes=5)
     max_transfers: int = 4
     freeze_quiet_period: timedelta = timedelta(seconds=30)
+    jobs: JobPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

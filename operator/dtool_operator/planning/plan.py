@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from dtool_operator.planning.task import Task
+from dtool_operator.planning.transfer import JobRef
 from dtool_s3.metadata import MetadataChange
 from dtool_s3.ownership import Owner
 
@@ -30,12 +31,17 @@ class EnsureOwner:
 
 @dataclass(frozen=True, slots=True)
 class CreateProto:
-    """Create an empty proto dataset for others to fill, or finish what an earlier run began."""
+    """Create an empty proto dataset for others to fill, or finish what an earlier run began.
+
+    `created_at`, `frozen_at`: seconds since 1970 of a dataset that keeps its identity; None: now, and never.
+    """
 
     uuid: str
     name: str
     creator_username: str
     readme: str
+    created_at: float | None = None
+    frozen_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,27 @@ class StartTransfer:
 
     task: Task
     source_bucket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseJob:
+    """Let the Job of a started task begin: its uid is in the object's status now."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptJob:
+    """Follow the Job that an earlier operator started for this task, if it is still the same."""
+
+    task: Task
+    job: JobRef
+    source_bucket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveJob:
+    """End a Job that an earlier operator started and that nothing asks for any more."""
+
+    job: JobRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +118,9 @@ DatasetAction = (
     | CreateProto
     | SyncMetadata
     | StartTransfer
+    | ReleaseJob
+    | AdoptJob
+    | RemoveJob
     | CancelTransfer
     | ForgetTransfer
     | RefreshCredentials

@@ -11,7 +11,7 @@ from dtool_operator.planning.advice import advise
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.observed import ObservedDataset, Refusal
 from dtool_operator.planning.plan import backoff_delay, spread_interval, time_left
-from dtool_operator.planning.task import Task, TaskKind
+from dtool_operator.planning.task import KINDS_WITHOUT_FACTS, Task
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_s3.transfer.verify import VerifyMethod
 
@@ -72,7 +72,7 @@ def find_failure(record: TransferRecord) -> Refusal | None:
         return Refusal(reason, advise(reason, record.error.message))
     if record.state is not TransferState.SUCCEEDED:
         return Refusal(Reason.TRANSFER_FAILED, "The worker ended without saying why.")
-    if record.task.kind is TaskKind.REMOVE:
+    if record.task.kind in KINDS_WITHOUT_FACTS or record.source is not None:
         return None
     if record.facts is None:
         return Refusal(Reason.TRANSFER_FAILED, "The worker ended without saying what it found.")

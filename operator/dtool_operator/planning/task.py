@@ -45,8 +45,8 @@ class TaskKind(StrEnum):
     """A share of the items of a copy; the copy itself follows, and finds them in place."""
 
 
-#: Work that only a Job can do, in whose namespace the volume is.
-VOLUME_KINDS: Final = frozenset({TaskKind.UPLOAD, TaskKind.DOWNLOAD})
+#: Work that leaves no dataset of which there were facts.
+KINDS_WITHOUT_FACTS: Final = frozenset({TaskKind.REMOVE, TaskKind.UPLOAD, TaskKind.COPY_ITEMS})
 
 
 class Encryption(TaskModel):
@@ -103,6 +103,8 @@ class KeysFrom(StrEnum):
     """A Secret that the operator makes for it, in the operator's own namespace."""
     BUCKET = "bucket"
     """The bucket object's own Secret, which lies in the namespace of the Job."""
+    NONE = "none"
+    """It needs none: it works on its volume alone."""
     SIGNING = "signing"
     """No keys: presigned URLs of exactly this task, from the operator's signing endpoint."""
 
@@ -161,7 +163,8 @@ class Task(TaskModel):
     namespace: str
     fingerprint: str
     uuid: str
-    target: Location
+    #: None: the work writes to no bucket.
+    target: Location | None = None
     source: Location | None = None
     #: Instead of `source`: a dataset that dtool published at this http(s) URL.
     source_url: str | None = None
@@ -240,6 +243,7 @@ class SourceFacts(TaskModel):
     frozen_at: float | None
     items: int
     size_bytes: int
+    manifest_sha256: str
 
 
 class ResultLine(TaskModel):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from dtool_operator.adapters.cluster import Cluster
 from dtool_operator.adapters.storage import S3StoreOpener
 from dtool_operator.metrics import Metrics
-from dtool_operator.planning.observed import Policy
+from dtool_operator.planning.observed import JobPolicy, Policy
 from dtool_operator.planning.transfer import RequestObserver
 from dtool_operator.reconcile.dataset import CrashPoint, pass_by
 from dtool_operator.reconcile.operator import Operator
@@ -63,4 +63,18 @@ def build_policy(settings: Settings) -> Policy:
         max_transfers=settings.max_transfers,
         allowed_http_hosts=settings.allowed_http_hosts,
         freeze_quiet_period=settings.freeze_quiet_period,
+        jobs=_build_job_policy(settings),
+    )
+
+
+def _build_job_policy(settings: Settings) -> JobPolicy | None:
+    if settings.worker_image is None:
+        return None
+    return JobPolicy(
+        operator_namespace=settings.namespace,
+        has_signing=settings.signing_url is not None,
+        signing_expiry=settings.signing_expiry,
+        copy_above_bytes=settings.job_above_size,
+        items_per_shard=settings.items_per_shard,
+        max_shards=settings.max_shards,
     )

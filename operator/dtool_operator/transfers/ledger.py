@@ -8,15 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dtool_operator.planning.task import ErrorLine, ProgressLine, ResultLine, Task, TaskKind
+from dtool_operator.planning.task import (
+    KINDS_WITHOUT_FACTS,
+    ErrorLine,
+    ProgressLine,
+    ResultLine,
+    Task,
+    TaskKind,
+)
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_operator.transfers.executor import OnChange
 from dtool_operator.transfers.throttle import Throttle
 
 NOTICE_INTERVAL_SECONDS = 1.0
-
-#: Work that leaves no frozen dataset of which there were facts.
-_WITHOUT_FACTS = frozenset({TaskKind.REMOVE, TaskKind.UPLOAD, TaskKind.COPY_ITEMS})
 
 
 @dataclass(slots=True)
@@ -110,7 +114,7 @@ def build_failure(message: str) -> ErrorLine:
 def _is_whole(line: ResultLine, kind: TaskKind) -> bool:
     if kind is TaskKind.INSPECT:
         return line.source is not None
-    return line.facts is not None or kind in _WITHOUT_FACTS
+    return line.facts is not None or kind in KINDS_WITHOUT_FACTS
 
 
 def _is_running(record: TransferRecord) -> bool:
