@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from sandbox.binaries import find_binaries, say_at_once
+from sandbox.binaries import find_binaries
 from sandbox.errors import SandboxError
+from sandbox.say import say_at_once
 from sandbox.session import bring_down, bring_up, bring_up_operator, describe, is_whole
 
 COMMANDS = {

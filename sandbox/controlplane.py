@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.binaries import Binaries, Say, find_binaries, say_at_once
+from sandbox.binaries import Binaries, find_binaries
 from sandbox.certificates import Authority, create_authority, create_signing_key
 from sandbox.errors import SandboxError
 from sandbox.kubectl import run_kubectl, write_certificate_kubeconfig, write_token_kubeconfig
 from sandbox.port import find_free_ports, with_free_ports
 from sandbox.process import Process, load_process, start_process, stop_processes
 from sandbox.readiness import is_answering, wait_until_ready
+from sandbox.say import Say, say_at_once
 
 ADDRESS = "127.0.0.1"
 START_SECONDS = 90.0

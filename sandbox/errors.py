@@ -2,9 +2,10 @@
 
 SandboxError
 ├── PrerequisiteError   a program the sandbox needs is not on this machine
-├── BuildError          the control plane did not compile
+├── BuildError          a program did not compile
 ├── ProcessError        a program ended, or did not become ready in time
-└── KubectlError        kubectl exited with an error
+├── KubectlError        kubectl exited with an error
+└── HelmError           helm exited with an error
 """
 
 
@@ -17,7 +18,7 @@ class PrerequisiteError(SandboxError):
 
 
 class BuildError(SandboxError):
-    """The control plane did not compile."""
+    """A program did not compile."""
 
 
 class ProcessError(SandboxError):
@@ -29,4 +30,13 @@ class KubectlError(SandboxError):
 
     def __init__(self, arguments: tuple[str, ...], stderr: str) -> None:
         super().__init__(f"kubectl {' '.join(arguments)}: {stderr.strip()}")
+        self.stderr = stderr
+
+
+class HelmError(SandboxError):
+    """helm exited with an error; `stderr` is what it said."""
+
+    def __init__(self, arguments: tuple[str, ...], stdout: str, stderr: str) -> None:
+        # `helm lint` tells its findings on standard output
+        super().__init__(f"helm {' '.join(arguments)}: {(stdout + stderr).strip()}")
         self.stderr = stderr

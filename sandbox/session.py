@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.binaries import Say, say_at_once
 from sandbox.controlplane import ControlPlane, load_control_plane, start_control_plane
 from sandbox.errors import SandboxError
 from sandbox.kubectl import find_kubectl
@@ -26,6 +25,7 @@ from sandbox.operator_process import (
     start_operator,
 )
 from sandbox.process import Process
+from sandbox.say import Say, say_at_once
 from sandbox.seaweedfs import ADMIN, ObjectStore, load_object_store, start_object_store
 
 CONTROL_PLANE, OBJECT_STORE = "control-plane", "object-store"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.binaries import cache_directory
+from sandbox.cache import cache_directory
 
 _PROJECT = Path(__file__).parents[2]
 _REQUIREMENTS = _PROJECT / "tests" / "data" / "upstream-requirements.txt"

@@ -1,13 +1,17 @@
 """The control plane's programs are taken from where the user says, and rebuilt when their sources change."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 import pytest
 
 from sandbox import binaries, go_toolchain
-from sandbox.binaries import Binaries, cache_directory, find_binaries, find_script
+from sandbox.binaries import Binaries, find_binaries, find_script
+from sandbox.cache import cache_directory
 from sandbox.errors import BuildError, PrerequisiteError
+from sandbox.go_program import GoProgram
+from sandbox.helm import HELM
 
 
 def test_named_assets_are_used_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +41,9 @@ def test_assets_without_a_program_are_refused_by_its_name(
 def test_a_binary_in_the_cache_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cached = tmp_path / "dtool-operator" / "controlplane" / binaries._fingerprint() / "controlplane"
+    cached = (
+        tmp_path / "dtool-operator" / "controlplane" / binaries.CONTROL_PLANE.fingerprint() / "controlplane"
+    )
     cached.parent.mkdir(parents=True)
     cached.touch()
     said: list[str] = []
@@ -48,22 +54,41 @@ def test_a_binary_in_the_cache_is_not_built_again(tmp_path: Path, monkeypatch: p
     assert said == []
 
 
-def test_changed_sources_get_another_place_in_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = binaries._fingerprint()
+def test_changed_sources_get_another_place_in_the_cache(tmp_path: Path) -> None:
     shutil.copytree(binaries.SOURCES, tmp_path / "go")
-    monkeypatch.setattr(binaries, "SOURCES", tmp_path / "go")
-    assert binaries._fingerprint() == before
+    copied = dataclasses.replace(binaries.CONTROL_PLANE, sources=tmp_path / "go")
+    before = copied.fingerprint()
+    assert before == binaries.CONTROL_PLANE.fingerprint()
 
     with (tmp_path / "go" / "main.go").open("a") as source:
         source.write("// another\n")
 
-    assert binaries._fingerprint() != before
+    assert copied.fingerprint() != before
+
+
+@pytest.mark.parametrize("program", [binaries.CONTROL_PLANE, binaries.NODE, HELM], ids=lambda each: each.name)
+def test_all_that_a_program_is_made_of_changes_its_place(program: GoProgram, tmp_path: Path) -> None:
+    shutil.copytree(program.sources, tmp_path / "go")
+    copied = dataclasses.replace(program, sources=tmp_path / "go")
+    found = {path.name for path in copied.sources.iterdir() if path.is_file()}
+
+    for name in sorted(found):
+        before = copied.fingerprint()
+        (copied.sources / name).write_text((copied.sources / name).read_text() + "\n")
+        assert copied.fingerprint() != before, name
+
+
+def test_control_plane_and_node_are_of_one_release() -> None:
+    assert binaries.NODE.linker_flags() == binaries.CONTROL_PLANE.linker_flags()
+
+
+def test_helm_renders_charts_for_the_release_of_the_control_plane() -> None:
+    assert "pkg/chartutil.k8sVersionMinor=37" in HELM.linker_flags()
+    assert "version.version=v3." in HELM.linker_flags()
 
 
 def test_the_version_stamped_is_the_one_required() -> None:
-    flags = binaries._linker_flags()
+    flags = binaries.CONTROL_PLANE.linker_flags()
 
     assert "version.gitVersion=v1.37.2 " in flags
     assert "version.gitMajor=1 " in flags
