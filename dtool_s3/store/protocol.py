@@ -263,3 +263,29 @@ class UrlStore(Store, Protocol):
 
         Raises NotFound, AccessDenied, BucketUnreachable, RequestRefused (also above `max_bytes`).
         """
+
+
+@dataclass(frozen=True, slots=True)
+class UrlRequest:
+    """One request that somebody without keys shall be able to make: all of it is signed.
+
+    `key` `""`: the bucket itself. `headers` are those that the request must carry exactly so; it may carry
+    others too, but none that begins with `x-amz-`.
+    """
+
+    method: str
+    key: str
+    query: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
+
+
+@runtime_checkable
+class SigningStore(Store, Protocol):
+    """A store that signs many URLs at little cost, for requests of any kind."""
+
+    async def sign_urls(self, requests: Sequence[UrlRequest], *, expires_seconds: int) -> Sequence[str]:
+        """Return a URL for each request, signed with the credentials as they are now; sends nothing.
+
+        Raises SettingsError above 7 days, CredentialsRejected without keys, NotSupported where requests to
+        this bucket are not signed with Signature Version 4.
+        """

@@ -30,6 +30,7 @@ from dtool_s3.store.protocol import (
     Precondition,
     StoredObject,
     Upload,
+    UrlRequest,
 )
 
 #: What a listing without a limit may hold: half a gigabyte, more than a manifest of the largest size names.
@@ -224,6 +225,10 @@ class S3Store:
     ) -> str:
         """See the protocol."""
         return await publishing.presign(self._connection, method, key, expires_seconds, headers)
+
+    async def sign_urls(self, requests: Sequence[UrlRequest], *, expires_seconds: int) -> Sequence[str]:
+        """See SigningStore."""
+        return await publishing.sign_urls(self._connection, requests, expires_seconds)
 
     def public_url(self, key: str) -> str:
         """See the protocol."""

@@ -136,7 +136,7 @@ class Connection:
     async def find_target(self) -> Target | None:
         """Say where and how the requests go now, for another client. Raises StorageError, SettingsError.
 
-        None: only this client can send them. The same target is the same object.
+        None: only this client can make them. The same target is the same object.
         """
         self._check_process()
         clients = self._clients

@@ -29,20 +29,21 @@ class _Stopped(Exception):
 def observe_target(
     client: Any, session: Session, *, endpoint: Endpoint, bucket: str, credentials: Credentials | None
 ) -> Target | None:
-    """Return where `client` sends requests to `bucket`; None where only botocore can send them so.
+    """Return where `client` sends requests to `bucket`; None where only botocore can make them so.
 
-    That is: through a proxy, signed otherwise than with Signature Version 4, or not at all. The client must
-    not be in use elsewhere.
+    That is: signed otherwise than with Signature Version 4, or not at all. The client must not be in use
+    elsewhere.
     """
     request = _stop_request(client, bucket)
     if request is None:
         return None
     url, scheme = request.url.removesuffix(f"/{_KEY}"), urlsplit(request.url).scheme
     signed_for = _SIGNED_FOR.match(_text(request.headers.get("Authorization", "")))
-    if signed_for is None or url == request.url or scheme in get_environ_proxies(client.meta.endpoint_url):
+    if signed_for is None or url == request.url:
         return None
+    is_direct = scheme not in get_environ_proxies(client.meta.endpoint_url)
     ca_bundle = _ca_bundle(session, endpoint) if scheme == "https" else None
-    return Target(bucket, url, signed_for[1], ca_bundle, _credentials_reader(session, credentials))
+    return Target(bucket, url, signed_for[1], ca_bundle, _credentials_reader(session, credentials), is_direct)
 
 
 def _stop_request(client: Any, bucket: str) -> Any:

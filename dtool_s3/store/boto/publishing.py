@@ -3,11 +3,16 @@
 A signed URL is a secret until it expires: none is in a message or a log of ours.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
 from dtool_s3.errors import NotSupported, SettingsError, StorageError
 from dtool_s3.store.boto.connection import Client, Connection
+from dtool_s3.store.boto.target import Target
+from dtool_s3.store.protocol import UrlRequest
+from dtool_s3.store.signature import UrlSigner
 
 #: What Signature Version 4 allows.
 MAX_EXPIRES_SECONDS = 7 * 24 * 3600
@@ -24,8 +29,7 @@ async def presign(
     """Sign a URL with the credentials as they are now; sends nothing to the bucket."""
     if method not in _OPERATIONS:
         raise SettingsError(f"a URL is signed for GET or PUT, not for {method!r}")
-    if not 0 < expires_seconds <= MAX_EXPIRES_SECONDS:
-        raise SettingsError(f"a signed URL lives 1 second to 7 days, not {expires_seconds} seconds")
+    _check_expiry(expires_seconds)
     parameters = _signed_parameters(headers)
 
     def sign(client: Client) -> str:
@@ -37,6 +41,28 @@ async def presign(
         return url
 
     return await connection.prepare("presign", key, sign)
+
+
+async def sign_urls(
+    connection: Connection, requests: Sequence[UrlRequest], expires_seconds: int
+) -> Sequence[str]:
+    """Sign many URLs with the credentials as they are now; sends nothing to the bucket."""
+    _check_expiry(expires_seconds)
+    target = await connection.find_target()
+    if target is None:
+        message = f"requests to {connection.place('')} are not signed in a way that a URL could carry"
+        raise NotSupported(message, code="NotImplemented")
+    return await asyncio.to_thread(_sign_all, target, requests, expires_seconds)
+
+
+def _sign_all(target: Target, requests: Sequence[UrlRequest], expires_seconds: int) -> Sequence[str]:
+    signer, now = UrlSigner(target.url, target.region, target.read_credentials()), datetime.now(UTC)
+    return [signer.sign(request, now=now, expires_seconds=expires_seconds) for request in requests]
+
+
+def _check_expiry(expires_seconds: int) -> None:
+    if not 0 < expires_seconds <= MAX_EXPIRES_SECONDS:
+        raise SettingsError(f"a signed URL lives 1 second to 7 days, not {expires_seconds} seconds")
 
 
 def _signed_parameters(headers: Mapping[str, str]) -> dict[str, object]:

@@ -12,7 +12,7 @@ class Target:
 
     `url` is what comes before `/key`, `region` what requests are signed for. `ca_bundle` is the file of the
     authorities that are trusted; None without TLS. `read_credentials` gives the keys as they are now, renewed
-    where they end soon: it may take its time, and raises StorageError.
+    where they end soon: it may take its time, and raises StorageError. `is_direct`: no proxy is between.
     """
 
     bucket: str
@@ -20,3 +20,4 @@ class Target:
     region: str
     ca_bundle: str | None
     read_credentials: Callable[[], Credentials]
+    is_direct: bool = True

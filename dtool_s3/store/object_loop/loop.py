@@ -193,10 +193,12 @@ class ObjectLoop:
             target = await self._connection.find_target()
         except StorageError:
             return None
+        if target is None or not target.is_direct:
+            return None
         bucket = self._bucket
-        if target is not None and (bucket is None or bucket.target is not target):
+        if bucket is None or bucket.target is not target:
             return await self._in_thread(self._open, target)
-        return bucket if target is not None else None
+        return bucket
 
     def _may_ask(self) -> bool:
         return _Process.claim() and self._trust.is_given() and is_plain_environment(os.environ)

@@ -123,13 +123,18 @@ def test_authorities_are_those_that_botocore_trusts(monkeypatch: pytest.MonkeyPa
     assert ca_bundle(Endpoint(PRIVATE.url, ca_bundle=str(named))) == str(named)
 
 
-def test_a_bucket_behind_a_proxy_is_botocores_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_behind_a_proxy_is_told_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_direct(endpoint: Endpoint) -> bool:
+        target = observed(endpoint)
+        assert target is not None
+        return target.is_direct
+
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
 
-    assert observed(PRIVATE) is None
-    assert observed(Endpoint("http://s3.example.org")) is not None
+    assert not is_direct(PRIVATE)
+    assert is_direct(Endpoint("http://s3.example.org"))
     monkeypatch.setenv("NO_PROXY", "example.org")
-    assert observed(PRIVATE) is not None
+    assert is_direct(PRIVATE)
 
 
 def test_without_keys_or_with_an_impossible_bucket_name_nothing_is_told() -> None:
