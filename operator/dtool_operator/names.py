@@ -34,3 +34,20 @@ OWNER_MARKER: Final = ".dtool-owner"
 
 CREDENTIALS_READER_ROLE: Final = "dtool-operator-secret-reader"
 """ClusterRole that a team binds in its own namespace so that the operator may read its Secret (rule 5)."""
+
+JOB_RUNNER_ROLE: Final = "dtool-operator-job-runner"
+"""ClusterRole that a team binds in its own namespace so that the operator may run Jobs there."""
+
+ANNOTATION_FINGERPRINT: Final = f"{GROUP}/fingerprint"
+"""On a Job: which task it was made for; compared with the task, never trusted alone."""
+
+ANNOTATION_DATASET_UID: Final = f"{GROUP}/dataset-uid"
+"""On a Job: uid of the DtoolDataset it works for."""
+
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+WORKER_COMPONENT: Final = "dtool-worker"
+"""On Jobs of the operator and their Pods: what a NetworkPolicy selects."""
+
+SIGNING_AUDIENCE: Final = "dtool-operator-signing"
+"""Audience of the token by which a worker shows the signing endpoint which Pod it is."""

@@ -104,7 +104,12 @@ class Connection:
         self, path: str, *, query: Mapping[str, str] | None = None, accept: str = JSON
     ) -> dict[str, Any]:
         """Get a document; raises ApiFailure (no answer) or Refused."""
-        return await self._request(_Request("GET", path, None, query or {}, {"Accept": accept}))
+        return _parse(await self._request(_Request("GET", path, None, query or {}, {"Accept": accept})))
+
+    async def read_text(self, path: str, *, query: Mapping[str, str] | None = None) -> str:
+        """Get a text, such as a Pod's log, whole: bound it in the query. Raises as `read` does."""
+        body = await self._request(_Request("GET", path, None, query or {}, {"Accept": "*/*"}))
+        return body.decode(errors="replace")
 
     async def write(
         self,
@@ -117,7 +122,7 @@ class Connection:
     ) -> dict[str, Any]:
         """Send a document when it is its turn; raises ApiFailure (no answer) or Refused."""
         headers = {"Content-Type": content_type, "Accept": JSON}
-        return await self._request(_Request(method, path, body, query or {}, headers))
+        return _parse(await self._request(_Request(method, path, body, query or {}, headers)))
 
     async def close(self) -> None:
         """Close connections; the next request would open them again."""
@@ -125,7 +130,7 @@ class Connection:
             client, self._client = self._client, None
             await client.close()  # type: ignore[no-untyped-call]
 
-    async def _request(self, request: _Request) -> dict[str, Any]:
+    async def _request(self, request: _Request) -> bytes:
         """Ask until there is an answer that will not pass by itself."""
         attempt = 0
         while True:
@@ -140,7 +145,7 @@ class Connection:
                 pause = _choose_pause(attempt)
             else:
                 if 200 <= answer.status < 300:
-                    return _parse(answer.body)
+                    return answer.body
                 wait = _find_pause(request, answer, attempt) if attempt < self._attempts else None
                 if wait is None:
                     what = f"{request.method} {request.path}"

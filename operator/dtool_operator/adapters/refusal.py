@@ -1,13 +1,19 @@
 """What the API server's refusals mean, by what was asked; errors of `dtool_operator.errors`. No I/O."""
 
+import re
 from typing import Final
 
 from dtool_operator import names
 from dtool_operator.adapters.connection import Refused
 from dtool_operator.api.reasons import Reason
+from dtool_operator.api.schema import sanitize
 from dtool_operator.errors import Conflict, Gone, OperatorError
+from dtool_operator.planning.job_trouble import explain_refusal
 
 _TERMINATING: Final = "NamespaceTerminating"
+#: What RBAC says, in no other refusal (k8s.io/apiserver, endpoints/handlers/responsewriters).
+_NO_RIGHT: Final = re.compile(r'User ".*" cannot \w+ resource "')
+_MESSAGE_MAXIMUM: Final = 400
 
 
 def translate_object(refused: Refused, description: str) -> OperatorError:
@@ -65,3 +71,25 @@ def build_forbidden_message(namespace: str, name: str, subject: str, *, kind: st
     role = names.CREDENTIALS_READER_ROLE
     command = f"kubectl create rolebinding {role} --clusterrole={role} --serviceaccount={subject}"
     return f"the operator may not read {kind} {name} here; to let it: {command} --namespace={namespace}"
+
+
+def translate_job(refused: Refused, namespace: str, subject: str) -> OperatorError:
+    """Translate a refused request about Jobs and their Pods; `subject` as for Secrets.
+
+    A missing right, a quota and an admission rule are all 403; only their sentences differ.
+    """
+    if refused.status == 404 or refused.cause == _TERMINATING:
+        return Gone(f"the Job or its namespace {namespace} does not exist any more")
+    if refused.status == 403 and _NO_RIGHT.search(refused.message):
+        return OperatorError(Reason.JOBS_FORBIDDEN, build_jobs_forbidden_message(namespace, subject))
+    if refused.status in (400, 403, 422):
+        line = explain_refusal(sanitize(refused.message, _MESSAGE_MAXIMUM))
+        return OperatorError(line.reason, line.message)
+    return translate_object(refused, f"a Job in namespace {namespace}")
+
+
+def build_jobs_forbidden_message(namespace: str, subject: str) -> str:
+    """Say how a team lets the operator (`namespace:serviceaccount`) run Jobs in its namespace."""
+    role = names.JOB_RUNNER_ROLE
+    command = f"kubectl create rolebinding {role} --clusterrole={role} --serviceaccount={subject}"
+    return f"the operator may not run Jobs here; to let it: {command} --namespace={namespace}"
