@@ -45,10 +45,10 @@ class Authority:
         """The file that clients trust."""
         return self.folder / "ca.crt"
 
-    def issue_server(self, name: str, address: str) -> KeyPair:
-        """Issue a certificate for a server on an address, valid for the API server's usual names too."""
+    def issue_server(self, name: str, *addresses: str) -> KeyPair:
+        """Issue a certificate for a server on some addresses, valid for the API server's usual names too."""
         names: list[x509.GeneralName] = [x509.DNSName(each) for each in SERVER_NAMES]
-        names.append(x509.IPAddress(ipaddress.ip_address(address)))
+        names += [x509.IPAddress(ipaddress.ip_address(each)) for each in sorted(set(addresses))]
         return self._issue(name, _subject(name), ExtendedKeyUsageOID.SERVER_AUTH, names)
 
     def issue_client(self, name: str, *, group: str) -> KeyPair:

@@ -1,10 +1,11 @@
 """A real Kubernetes control plane on loopback: etcd, kube-apiserver and kube-controller-manager, RBAC on.
 
-Owns starting it, stopping it and talking to it as its administrator. There are no nodes: Pods stay Pending.
-Must not know what is tried on it.
+Owns starting it, stopping it and talking to it as its administrator. There are no nodes unless `cluster` adds
+one: Pods stay Pending. Must not know what is tried on it.
 """
 
 import contextlib
+import dataclasses
 import functools
 import http.client
 import json
@@ -16,31 +17,27 @@ from pathlib import Path
 from sandbox.binaries import Binaries, find_binaries
 from sandbox.certificates import Authority, create_authority, create_signing_key
 from sandbox.errors import SandboxError
+from sandbox.flag import (
+    ADDRESS,
+    NO_NODE,
+    Network,
+    compose_api_server_flags,
+    compose_controller_manager_flags,
+    compose_etcd_flags,
+)
 from sandbox.kubectl import run_kubectl, write_certificate_kubeconfig, write_token_kubeconfig
 from sandbox.port import find_free_ports, with_free_ports
 from sandbox.process import Process, load_process, start_process, stop_processes
 from sandbox.readiness import is_answering, wait_until_ready
 from sandbox.say import Say, say_at_once
 
-ADDRESS = "127.0.0.1"
 START_SECONDS = 90.0
 GRACE_SECONDS = 2.0  # the state is thrown away
 GATEWAY_SECONDS = 10.0
 TOKEN_SECONDS = 24 * 60 * 60
+MASTERS = "system:masters"
 NAMES = ("kube-controller-manager", "kube-apiserver", "etcd")
 """In the order in which they end."""
-# Those that tests and the operator rely on; without nodes the rest would only be load.
-CONTROLLERS = (
-    "namespace-controller",
-    "garbage-collector-controller",
-    "serviceaccount-controller",
-    "serviceaccount-token-controller",
-    "root-ca-certificate-publisher-controller",
-    "clusterrole-aggregation-controller",
-    "resourcequota-controller",
-    "job-controller",
-    "ttl-after-finished-controller",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +131,9 @@ class ControlPlane:
         stop_processes(*self.processes, grace_seconds=GRACE_SECONDS)
 
 
-def start_control_plane(directory: Path, *, tied: bool = False, say: Say = say_at_once) -> ControlPlane:
+def start_control_plane(
+    directory: Path, *, tied: bool = False, say: Say = say_at_once, network: Network = NO_NODE
+) -> ControlPlane:
     """Start a control plane with its state in a new directory, and return when it is ready.
 
     `tied`: its processes die with this one. The first call on a machine compiles it, see `binaries`.
@@ -144,7 +143,7 @@ def start_control_plane(directory: Path, *, tied: bool = False, say: Say = say_a
     directory.mkdir(parents=True, mode=0o700)
     authority = create_authority(directory / "pki")
     create_signing_key(directory / "pki")
-    return with_free_ports(lambda: _start(directory, binaries, authority, tied))
+    return with_free_ports(lambda: _start(directory, binaries, authority, tied, network))
 
 
 def load_control_plane(directory: Path) -> ControlPlane | None:
@@ -168,18 +167,23 @@ def running_control_plane(
         control_plane.stop()
 
 
-def _start(directory: Path, binaries: Binaries, authority: Authority, tied: bool) -> ControlPlane:
-    etcd_port, api_port, manager_port = find_free_ports(3)
-    control_plane = ControlPlane(directory, f"https://{ADDRESS}:{api_port}")
-    _write_credentials(control_plane, authority)
+def _start(
+    directory: Path, binaries: Binaries, authority: Authority, tied: bool, network: Network
+) -> ControlPlane:
+    etcd_port, free_port, manager_port = find_free_ports(3)
+    network = dataclasses.replace(network, port=network.port or free_port)
+    control_plane = ControlPlane(directory, f"https://{network.address}:{network.port}")
+    _write_credentials(control_plane, authority, network)
     (directory / "control-plane.json").write_text(json.dumps({"server": control_plane.server}))
     start = functools.partial(start_process, directory=directory, tied=tied)
     try:
-        start("etcd", [*binaries.etcd, *_etcd_flags(directory, etcd_port)])
-        start("kube-apiserver", [*binaries.api_server, *_api_server_flags(directory, etcd_port, api_port)])
+        start("etcd", [*binaries.etcd, *compose_etcd_flags(directory, etcd_port)])
+        start(
+            "kube-apiserver", [*binaries.api_server, *compose_api_server_flags(directory, etcd_port, network)]
+        )
         control_plane.wait_until_ready()
         # Only now: it gives up when it finds no API server for 10 s.
-        manager = _controller_manager_flags(directory, manager_port)
+        manager = compose_controller_manager_flags(directory, manager_port, network)
         start("kube-controller-manager", [*binaries.controller_manager, *manager])
         # The ServiceAccount shows that the controllers work.
         control_plane.wait_for("/api/v1/namespaces/default/serviceaccounts/default")
@@ -189,75 +193,21 @@ def _start(directory: Path, binaries: Binaries, authority: Authority, tied: bool
     return control_plane
 
 
-def _write_credentials(control_plane: ControlPlane, authority: Authority) -> None:
-    authority.issue_server("server", ADDRESS)
+def _write_credentials(control_plane: ControlPlane, authority: Authority, network: Network) -> None:
+    authority.issue_server("server", ADDRESS, network.address)
     authority.issue_client("etcd-client", group="sandbox")
     # The controllers' own roles would need a ServiceAccount each before the first of them could start.
-    for name in ("admin", "controller-manager"):
+    users = {name: authority.issue_client(name, group=MASTERS) for name in ("admin", "controller-manager")}
+    if network.node is not None:
+        users["scheduler"] = authority.issue_client("scheduler", group=MASTERS)
+        users["kubelet"] = authority.issue_client(f"system:node:{network.node}", group="system:nodes")
+        authority.issue_server("kubelet", ADDRESS)
+        authority.issue_client("kubelet-client", group=MASTERS)
+    for name, pair in users.items():
+        path = control_plane.directory / f"{name}.kubeconfig"
         write_certificate_kubeconfig(
-            control_plane.directory / f"{name}.kubeconfig",
-            server=control_plane.server,
-            ca_file=control_plane.ca_file,
-            pair=authority.issue_client(name, group="system:masters"),
+            path, server=control_plane.server, ca_file=control_plane.ca_file, pair=pair
         )
-
-
-def _etcd_flags(directory: Path, port: int) -> list[str]:
-    pki, url = directory / "pki", f"https://{ADDRESS}:{port}"
-    return [
-        f"--data-dir={directory / 'etcd'}",
-        f"--listen-client-urls={url}",
-        f"--advertise-client-urls={url}",
-        f"--listen-peer-urls=http://{ADDRESS}:0",  # there are no peers
-        f"--cert-file={pki / 'server.crt'}",
-        f"--key-file={pki / 'server.key'}",
-        f"--trusted-ca-file={pki / 'ca.crt'}",
-        "--client-cert-auth",
-        # The JSON gateway is a client of its own server, as which a server's certificate does not count.
-        f"--client-cert-file={pki / 'etcd-client.crt'}",
-        f"--client-key-file={pki / 'etcd-client.key'}",
-        "--unsafe-no-fsync",  # the state is thrown away: speed matters, a power cut does not
-        "--log-level=warn",
-    ]
-
-
-def _api_server_flags(directory: Path, etcd_port: int, port: int) -> list[str]:
-    pki = directory / "pki"
-    return [
-        f"--bind-address={ADDRESS}",
-        f"--advertise-address={ADDRESS}",
-        f"--secure-port={port}",
-        "--endpoint-reconciler-type=none",  # a loopback address may not be an Endpoint
-        f"--etcd-servers=https://{ADDRESS}:{etcd_port}",
-        f"--etcd-cafile={pki / 'ca.crt'}",
-        f"--etcd-certfile={pki / 'etcd-client.crt'}",
-        f"--etcd-keyfile={pki / 'etcd-client.key'}",
-        f"--tls-cert-file={pki / 'server.crt'}",
-        f"--tls-private-key-file={pki / 'server.key'}",
-        f"--client-ca-file={pki / 'ca.crt'}",
-        "--authorization-mode=Node,RBAC",
-        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-        f"--service-account-key-file={pki / 'service-accounts.key'}",
-        f"--service-account-signing-key-file={pki / 'service-accounts.key'}",
-        "--service-cluster-ip-range=10.0.0.0/24",
-        "--profiling=false",
-    ]
-
-
-def _controller_manager_flags(directory: Path, port: int) -> list[str]:
-    pki = directory / "pki"
-    return [
-        f"--kubeconfig={directory / 'controller-manager.kubeconfig'}",
-        f"--bind-address={ADDRESS}",
-        f"--secure-port={port}",
-        f"--tls-cert-file={pki / 'server.crt'}",
-        f"--tls-private-key-file={pki / 'server.key'}",
-        f"--controllers={','.join(CONTROLLERS)}",
-        f"--service-account-private-key-file={pki / 'service-accounts.key'}",
-        f"--root-ca-file={pki / 'ca.crt'}",
-        "--leader-elect=false",
-        "--profiling=false",
-    ]
 
 
 def _required(directory: Path, name: str) -> Process:

@@ -1,18 +1,15 @@
 """One sandbox in one directory: control plane, S3 server and operator, brought up and down together.
 
-Owns the directory's layout, the lock on it and the lines to export. `python -m sandbox` is its front.
+Owns the directory's layout and the lines to export. `python -m sandbox` is its front.
 """
 
-import contextlib
-import fcntl
-import os
 import shlex
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.controlplane import ControlPlane, load_control_plane, start_control_plane
+from sandbox.directory_lock import locked_directory
 from sandbox.errors import SandboxError
 from sandbox.kubectl import find_kubectl
 from sandbox.operator_process import (
@@ -61,7 +58,7 @@ class Sandbox:
 
 def bring_up(directory: Path, say: Say = say_at_once) -> Sandbox:
     """Start what is not running, the operator included; a directory left by a crash is cleaned first."""
-    with _locked(directory):
+    with locked_directory(directory):
         sandbox = _load(directory)
         if sandbox is not None and sandbox.is_running():
             say(f"the sandbox in {directory} is already running")
@@ -77,7 +74,7 @@ def bring_up(directory: Path, say: Say = say_at_once) -> Sandbox:
 
 def bring_up_operator(directory: Path, say: Say = say_at_once) -> Operator:
     """Start the operator again, if it is not running; raises SandboxError without a running sandbox."""
-    with _locked(_existing(directory)):
+    with locked_directory(_existing(directory)):
         sandbox = _load(directory)
         if sandbox is None or not sandbox.is_running():
             raise SandboxError(f"no sandbox is running in {directory}: start one with `make sandbox`")
@@ -92,7 +89,7 @@ def bring_down(directory: Path, say: Say = say_at_once) -> None:
     if not directory.exists():
         say(f"no sandbox in {directory}")
         return
-    with _locked(directory):
+    with locked_directory(directory):
         _stop(directory)
         shutil.rmtree(directory)
     say(f"the sandbox in {directory} is gone")
@@ -188,26 +185,3 @@ def _existing(directory: Path) -> Path:
     if not directory.exists():
         raise SandboxError(f"no sandbox is running in {directory}: start one with `make sandbox`")
     return directory
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the directory itself locked: nothing remains, and two sandboxes never wait for each other."""
-    while True:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            if _is_still(directory, handle):
-                yield
-                return
-        finally:
-            os.close(handle)
-
-
-def _is_still(directory: Path, handle: int) -> bool:
-    """Whether the path still names what was opened: it may have been removed while waiting for the lock."""
-    try:
-        return os.path.samestat(directory.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
