@@ -1,4 +1,4 @@
-"""docs/operations.md says what the settings, the metrics and the commands are."""
+"""docs/operations.md and docs/monitoring.md say what settings, metrics and commands are."""
 
 import importlib.util
 import re
@@ -13,6 +13,7 @@ from dtool_operator.settings import list_settings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"
+MONITORING = ROOT / "docs" / "monitoring.md"
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +27,19 @@ def generator() -> ModuleType:
 
 
 def test_the_tables_are_those_of_the_code(generator: ModuleType) -> None:
-    page = PAGE.read_text()
+    page, monitoring = PAGE.read_text(), MONITORING.read_text()
 
-    assert generator.write_tables(page) == page, "run docs/generate_operations.py"
+    assert generator.write_settings(page) == page, "run `make docs`"
+    assert generator.write_metrics(monitoring) == monitoring, "run `make docs`"
 
 
-def test_every_metric_of_the_alerts_exists(generator: ModuleType) -> None:
+@pytest.mark.parametrize("page", [PAGE, MONITORING], ids=lambda page: page.stem)
+def test_every_metric_that_a_page_names_exists(generator: ModuleType, page: Path) -> None:
     table = generator.build_metrics_table()
 
-    named = set(re.findall(r"dtool_operator_\w+", PAGE.read_text()))
+    named = set(re.findall(r"dtool_operator_\w+", page.read_text()))
 
+    assert named
     assert named <= set(re.findall(r"dtool_operator_\w+", table))
 
 
