@@ -7,6 +7,7 @@ the next one. Copies, ingestions and empty proto datasets begin by it; it never 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from dtool_s3.documents import (
     MAX_STRUCTURE_BYTES,
@@ -39,10 +40,12 @@ async def create_proto(
     creator_username: str,
     readme: str | None = None,
     clock: Callable[[], float] = time.time,
+    frozen_at: float | None = None,
 ) -> AdminMetadata:
     """Make an empty proto dataset for others to fill; return its administrative metadata.
 
-    `readme` None: an empty README.yml. A dataset that lies there already, proto or frozen, is returned as it
+    `readme` None: an empty README.yml. `frozen_at`: seconds since 1970, of a dataset that was frozen
+    elsewhere and keeps its identity. A dataset that lies there already, proto or frozen, is returned as it
     is. Raises SettingsError for a name that dtool does not accept, UUIDTaken where the UUID is registered
     under another prefix, InvalidAdminMetadata, StorageError; called again it goes on.
     """
@@ -56,6 +59,7 @@ async def create_proto(
     await prepare_place(store, layout)
     await _put_absent(store, layout.readme_key, (readme or "").encode())
     admin = new_admin_metadata(layout.uuid, name, creator_username, now=clock())
+    admin = replace(admin, frozen_at=frozen_at)
     if await put_first_admin_metadata(store, layout, admin):
         return admin
     return await read_admin_metadata(store, layout) or admin

@@ -17,6 +17,9 @@ Errors are translated once, at the store. `reason` is a CamelCase fact that prog
     │   ├── BucketUnreachable        no or a broken answer, 5xx      (retryable)
     │   ├── NotSupported             the store, or this version, cannot do it
     │   └── RequestRefused           any other 4xx
+    ├── VolumeError                  the file system under a directory refused or did not answer
+    │   ├── VolumeFull               no room, or no quota, left                    (retryable)
+    │   └── VolumeUnavailable        gone, broken, read-only or not ours to use    (retryable)
     └── DatasetError                 what lies in the store is not what it should be
         ├── SettingsError            configuration is incomplete or contradicts itself
         ├── InvalidURI
@@ -34,6 +37,7 @@ Errors are translated once, at the store. `reason` is a CamelCase fact that prog
         ├── ItemMissing              an item of a manifest is not in the store
         ├── WrittenWhileFreezing     somebody wrote between the look and the flip
         ├── QuotaExceeded            the source is larger than the caller allows
+        ├── SourceTooLarge           the source has more items than a manifest can name
         └── FrozenDataset            a write that would change what is frozen
 """
 
@@ -139,6 +143,24 @@ class RequestRefused(StorageError):
     reason = "BucketUnreachable"
 
 
+class VolumeError(DtoolS3Error):
+    """The file system under a directory refused a call or did not answer it."""
+
+
+class VolumeFull(VolumeError):
+    """The file system, or a quota on it, has no room left."""
+
+    reason = "VolumeFull"
+    retryable = True
+
+
+class VolumeUnavailable(VolumeError):
+    """The file system is gone, broken, read-only, or does not let this user in."""
+
+    reason = "VolumeUnavailable"
+    retryable = True
+
+
 class DatasetError(DtoolS3Error):
     """What lies in the store, or what was asked of it, is not what it should be."""
 
@@ -237,6 +259,12 @@ class QuotaExceeded(DatasetError):
     """The source is larger than the caller allows; nothing was written."""
 
     reason = "QuotaExceeded"
+
+
+class SourceTooLarge(DatasetError):
+    """The source has more items than the caller allows or a manifest can name; nothing was written."""
+
+    reason = "SourceTooLarge"
 
 
 class FrozenDataset(DatasetError):

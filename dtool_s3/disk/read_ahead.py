@@ -6,10 +6,9 @@ Owns the order in which entries are given out and the bound on what is read ahea
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Generic, TypeVar
 
-from dtool_s3.files.local_file import WholeFile, read_small
+from dtool_s3.files.local_file import AnyFile, WholeFile, read_small
 from dtool_s3.files.thread import in_thread
 
 #: Files up to this size are read ahead, up to so many files in one go.
@@ -26,7 +25,7 @@ class ReadAhead(Generic[_Entry]):
     become larger, comes without bytes: whoever reads it then meets the error.
     """
 
-    def __init__(self, entries: Iterable[_Entry], find_small: Callable[[_Entry], Path | None]) -> None:
+    def __init__(self, entries: Iterable[_Entry], find_small: Callable[[_Entry], AnyFile | None]) -> None:
         self._waiting: Iterator[_Entry] = iter(entries)
         self._find_small = find_small
         self._ready: deque[tuple[_Entry, WholeFile | None]] = deque()
@@ -42,7 +41,7 @@ class ReadAhead(Generic[_Entry]):
 
     async def _read(self) -> None:
         entries: list[_Entry] = []
-        paths: list[Path | None] = []
+        paths: list[AnyFile | None] = []
         for entry in self._waiting:
             entries.append(entry)
             paths.append(self._find_small(entry))
@@ -54,11 +53,11 @@ class ReadAhead(Generic[_Entry]):
             self._ready.extend((entry, None) for entry in entries)
 
 
-def _read_all(paths: Iterable[Path | None]) -> list[WholeFile | None]:
+def _read_all(paths: Iterable[AnyFile | None]) -> list[WholeFile | None]:
     return [None if path is None else _try_to_read(path) for path in paths]
 
 
-def _try_to_read(path: Path) -> WholeFile | None:
+def _try_to_read(path: AnyFile) -> WholeFile | None:
     try:
         return read_small(path, SMALL_BYTES)
     except OSError:

@@ -10,9 +10,13 @@ from pathlib import Path
 from dtool_s3.digest import md5_digest, read_exactly
 from dtool_s3.errors import NotSupported, SourceDamaged
 from dtool_s3.files.thread import in_thread
+from dtool_s3.files.tree import TreeFile
 from dtool_s3.transfer.parts import PartRange
 from dtool_s3.transfer.ranges import hash_ranges
 from dtool_s3.transfer.shared_budget import shared_budget
+
+#: By a path, or below a directory that is never left.
+AnyFile = Path | TreeFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class WholeFile:
 class LocalFile:
     """An open file and the size that it had when it was opened."""
 
-    path: Path
+    path: AnyFile
     size_bytes: int
     descriptor: int
 
@@ -68,9 +72,15 @@ class LocalFile:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[LocalFile]:
-    """Open a regular file. Blocks; raises OSError, NotSupported for pipes, devices and directories."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe would wait
+def open_file(path: AnyFile) -> Iterator[LocalFile]:
+    """Open a regular file. Blocks; raises OSError, NotSupported for pipes, devices and directories.
+
+    UnsafePath for a file of a tree that is reached by a link only.
+    """
+    if isinstance(path, TreeFile):
+        descriptor = path.open()
+    else:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe would wait
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -80,7 +90,7 @@ def open_file(path: Path) -> Iterator[LocalFile]:
         os.close(descriptor)
 
 
-def read_small(path: Path, limit_bytes: int) -> WholeFile | None:
+def read_small(path: AnyFile, limit_bytes: int) -> WholeFile | None:
     """Read and hash a file of at most `limit_bytes`; None if it has more. Blocks.
 
     Raises OSError, NotSupported, SourceDamaged.

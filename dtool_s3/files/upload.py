@@ -13,12 +13,11 @@ is the caller's question.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dtool_s3.concurrency import map_bounded, see_through
 from dtool_s3.digest import md5_digest, multipart_etag
 from dtool_s3.errors import BadDigest, NotSupported, SourceDamaged
-from dtool_s3.files.local_file import LocalFile, WholeFile, open_file, read_small
+from dtool_s3.files.local_file import AnyFile, LocalFile, WholeFile, open_file, read_small
 from dtool_s3.files.thread import in_thread
 from dtool_s3.layout import DatasetLayout, check_relpath, item_identifier, item_metadata
 from dtool_s3.store.protocol import Part, Store, Upload
@@ -58,7 +57,7 @@ class UploadedFile:
 async def upload_file(
     store: Store,
     layout: DatasetLayout,
-    path: Path,
+    path: AnyFile,
     relpath: str,
     *,
     chunk_bytes: int = CHUNK_BYTES,
@@ -101,7 +100,7 @@ class _FileUpload:
 
     store: Store
     key: str
-    path: Path
+    path: AnyFile
     relpath: str
     chunk_bytes: int
     expected: ExpectedFile | None

@@ -4,7 +4,7 @@ Reads only; decides nothing. One LIST per thousand keys and one GET per document
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from dtool_s3.documents import (
     MAX_STRUCTURE_BYTES,
     AdminMetadata,
     Manifest,
+    ManifestItem,
     parse_manifest,
     storage_broker_version,
 )
@@ -33,6 +34,9 @@ from dtool_s3.store.protocol import ListedObject, Store
 
 _FIRST_BASE64_HANDLES = Version("0.14.0")
 _DOCUMENT_FOLDERS = ("tags/", "overlays/", "annotations/")
+
+#: Which items of a manifest are wanted, by identifier and item.
+Keeps = Callable[[str, ManifestItem], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,9 @@ async def read_admin_metadata(store: Store, layout: DatasetLayout) -> AdminMetad
 
 
 async def read_manifest(
-    store: Store, layout: DatasetLayout, *, sha256: str | None = None
+    store: Store, layout: DatasetLayout, *, sha256: str | None = None, keeps: Keeps | None = None
 ) -> tuple[Manifest, bytes]:
-    """Read the manifest and its bytes.
+    """Read the manifest and its bytes; with `keeps`, only the items for which it is true are held.
 
     Raises InvalidManifest, also where there is none or its SHA-256 (hex digits) is not the given one;
     UnsafePath.
@@ -119,7 +123,7 @@ async def read_manifest(
         raise InvalidManifest(f"{key!r} does not exist in bucket {store.bucket!r}") from error
     if sha256 is not None and (found := hashlib.sha256(stored.body).hexdigest()) != sha256.lower():
         raise InvalidManifest(f"{key!r} has SHA-256 {found}, not {sha256[:64]!r} as was asked for")
-    return parse_manifest(stored.body), stored.body
+    return parse_manifest(stored.body, keeps=keeps), stored.body
 
 
 async def read_structure_version(store: Store, layout: DatasetLayout) -> str | None:
@@ -135,6 +139,25 @@ async def read_structure_version(store: Store, layout: DatasetLayout) -> str | N
     return storage_broker_version(stored.body)
 
 
+async def read_frozen(
+    store: Store,
+    layout: DatasetLayout,
+    *,
+    manifest_sha256: str | None = None,
+    keeps: Keeps | None = None,
+) -> tuple[AdminMetadata, Manifest, bytes]:
+    """Read what a frozen dataset is and its manifest, also as its bytes; see `read_source`.
+
+    Of the manifest only the items for which `keeps` is true are held.
+    """
+    admin = await read_admin_metadata(store, layout)
+    if admin is None:
+        raise SourceNotFound(f"there is no dataset at {layout.root!r} in bucket {store.bucket!r}")
+    if not admin.is_frozen:
+        raise SourceNotFrozen(f"dataset {layout.uuid} in bucket {store.bucket!r} is still a proto dataset")
+    return admin, *await read_manifest(store, layout, sha256=manifest_sha256, keeps=keeps)
+
+
 async def read_source(
     store: Store, layout: DatasetLayout, *, manifest_sha256: str | None = None
 ) -> SourceInventory:
@@ -142,12 +165,7 @@ async def read_source(
 
     Raises SourceNotFound, SourceNotFrozen, InvalidAdminMetadata, InvalidManifest, UnsafePath.
     """
-    admin = await read_admin_metadata(store, layout)
-    if admin is None:
-        raise SourceNotFound(f"there is no dataset at {layout.root!r} in bucket {store.bucket!r}")
-    if not admin.is_frozen:
-        raise SourceNotFrozen(f"dataset {layout.uuid} in bucket {store.bucket!r} is still a proto dataset")
-    manifest, body = await read_manifest(store, layout, sha256=manifest_sha256)
+    admin, manifest, body = await read_frozen(store, layout, manifest_sha256=manifest_sha256)
     return SourceInventory(
         layout=layout,
         admin=admin,

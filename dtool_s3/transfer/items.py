@@ -65,6 +65,21 @@ class ItemMover:
             case Step.COPY | Step.STREAM:
                 return await self._move(plan)
 
+    async def prove_in_place(self, plan: ItemPlan) -> PlacedItem | None:
+        """Prove an item that somebody else put where `plan.source` was listed; None if it has other bytes.
+
+        Wrong headers are written anew, which counts as moved. Raises WrittenWhileFreezing where it is not any
+        more what was listed.
+        """
+        found = await self._head(plan, etag=plan.source.etag)
+        info = await self._with_right_headers(plan, found)
+        evidence = listed_evidence(plan.item, _as_listed(info), source=None)
+        if evidence is None:
+            if await self._read_target(plan, info) != plan.item.hash:
+                return None
+            evidence = Evidence.READ
+        return PlacedItem(evidence, info.etag, is_moved=info is not found)
+
     def may_copy_many(self, plan: ItemPlan) -> bool:
         """Tell whether an item can be copied together with others."""
         return (

@@ -16,6 +16,7 @@ from dtool_s3.documents import (
     build_manifest_body,
     dump_admin_metadata,
     dump_manifest,
+    manifest_version,
     parse_admin_metadata,
     parse_manifest,
     storage_broker_version,
@@ -338,3 +339,61 @@ def test_the_densest_manifest_that_dtool_could_write_is_read() -> None:
     body = json.dumps({"hash_function": "md5sum_hexdigest", "items": items}, separators=(",", ":")).encode()
 
     assert len(parse_manifest(body).items) == 4000
+
+
+RELPATHS = st.text(
+    st.characters(blacklist_categories=["Cs"], blacklist_characters="/\x00"), min_size=1, max_size=20
+)
+
+
+@given(
+    st.dictionaries(
+        RELPATHS.filter(lambda text: text not in {".", ".."}),
+        st.tuples(st.integers(0, 2**60), st.floats(0, 4e9, allow_nan=False)),
+        max_size=4,
+    )
+)
+def test_a_new_manifest_has_the_bytes_that_dtoolcore_would_write(
+    found: dict[str, tuple[int, float]],
+) -> None:
+    items = {
+        item_identifier(name): ManifestItem(name, size, "0" * 32, at) for name, (size, at) in found.items()
+    }
+    document = {
+        "dtoolcore_version": "3.19.0",
+        "hash_function": "md5sum_hexdigest",
+        "items": {
+            identifier: {
+                "hash": item.hash,
+                "relpath": item.relpath,
+                "size_in_bytes": item.size_bytes,
+                "utc_timestamp": item.utc_timestamp,
+            }
+            for identifier, item in items.items()
+        },
+    }
+
+    body = build_manifest_body(Manifest("md5sum_hexdigest", items), dtoolcore_version="3.19.0")
+
+    assert body == dump_manifest(document)
+    assert manifest_version(body) == "3.19.0"
+
+
+def test_items_that_are_not_wanted_are_checked_and_not_held() -> None:
+    items = {item_identifier(name): ManifestItem(name, 1, "0" * 32, 0.0) for name in ("a", "b")}
+    body = build_manifest_body(Manifest("md5sum_hexdigest", items), dtoolcore_version="3.19.0")
+
+    kept = parse_manifest(body, keeps=lambda _, item: item.relpath == "b")
+
+    assert [item.relpath for item in kept.items.values()] == ["b"]
+    with pytest.raises(InvalidManifest):
+        parse_manifest(body.replace(b'"size_in_bytes": 1', b'"size_in_bytes": -1'), keeps=lambda *_: False)
+
+
+@pytest.mark.parametrize(
+    ("version", "found"),
+    [(b'"3.18.2"', "3.18.2"), (b"7", None), (b'"<b>"', None), (b'"' + b"1" * 65 + b'"', None)],
+)
+def test_the_version_of_a_manifest_is_read_where_it_is_one(version: bytes, found: str | None) -> None:
+    assert manifest_version(b'{"dtoolcore_version": ' + version + b"}") == found
+    assert manifest_version(b'{"items": {"dtoolcore_version": "3"}}') is None

@@ -75,7 +75,7 @@ def test_an_answer_of_s3_gets_its_name(code: str, status: int, expected: type[St
 def test_only_failures_that_may_pass_are_retryable() -> None:
     retryable = {name for name, kind in _tree().items() if kind.retryable}
 
-    assert retryable == {"BadDigest", "Throttled", "BucketUnreachable"}
+    assert retryable == {"BadDigest", "Throttled", "BucketUnreachable", "VolumeFull", "VolumeUnavailable"}
 
 
 def test_every_error_has_a_reason_in_camel_case() -> None:
