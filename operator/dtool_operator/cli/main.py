@@ -1,43 +1,45 @@
-"""`kubectl dtool …`: the command line of the plugin `kubectl-dtool`.
+"""`kubectl dtool …`: the entry point of `kubectl-dtool`; owns exit codes and that errors are one line.
 
-Owns arguments and exit codes: 0 done, 1 refused or failed, 2 called wrongly.
+A command's module is loaded when it is called.
 """
 
-import argparse
-import importlib.metadata
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from dtool_operator.cli.failure import CommandFailed
+from dtool_operator.cli.arguments import build_parser
+from dtool_operator.cli.failure import CommandFailed, ExitCode
 from dtool_operator.cli.kubectl import Kubectl
-from dtool_operator.cli.policy import add_policy, run_policy
+from dtool_operator.cli.session import Session
+from dtool_s3.console.output import printable
 
-EXIT_OK = 0
-EXIT_FAILED = 1
+#: Attributes of the command line, and kubectl's options of the same meaning.
+_OPTIONS = {
+    "context": "context",
+    "kubeconfig": "kubeconfig",
+    "cluster": "cluster",
+    "user": "user",
+    "as_": "as",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; argparse ends the process with 2 itself."""
-    parsed = _build_parser().parse_args(arguments)
-    given = {"context": parsed.context, "kubeconfig": parsed.kubeconfig}
-    kubectl = Kubectl([f"--{name}={value}" for name, value in given.items() if value is not None])
+    parsed = build_parser().parse_args(arguments)
+    given = {option: getattr(parsed, name) for name, option in _OPTIONS.items()}
+    kubectl = Kubectl([f"--{option}={value}" for option, value in given.items() if value is not None])
+    module, _, name = parsed.perform.partition(":")
     try:
-        run_policy(parsed, kubectl, sys.stdout, sys.stderr)
+        perform: Callable[[Session], ExitCode] = getattr(import_module(module), name)
+        code = perform(Session(parsed, kubectl, sys.stdout, sys.stderr))
+        sys.stdout.flush()
     except CommandFailed as error:
-        sys.stderr.write(f"kubectl-dtool: {error}\n")
-        return EXIT_FAILED
-    return EXIT_OK
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kubectl dtool", description="dtool datasets in S3 for Kubernetes.")
-    version = importlib.metadata.version("dtool-operator")
-    parser.add_argument("--version", action="version", version=f"kubectl-dtool {version}")
-    # after the command's name: kubectl takes no options in front of a plugin's
-    cluster = argparse.ArgumentParser(add_help=False)
-    cluster.add_argument(
-        "--context", metavar="NAME", help="context of the kubeconfig; default: the present one"
-    )
-    cluster.add_argument("--kubeconfig", metavar="FILE", help="kubeconfig; default: kubectl's own")
-    add_policy(parser.add_subparsers(dest="command", required=True), cluster)
-    return parser
+        sys.stderr.write(f"kubectl-dtool: {printable(str(error))}\n")
+        return error.code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    return code

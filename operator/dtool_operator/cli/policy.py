@@ -11,7 +11,8 @@ from typing import Any, Protocol, TextIO
 from dtool_operator.api.bucket import DtoolBucket, parse_bucket
 from dtool_operator.api.choice import FromNamespaces
 from dtool_operator.api.parsing import InvalidObject
-from dtool_operator.cli.failure import CommandFailed
+from dtool_operator.cli.failure import CommandFailed, ExitCode
+from dtool_operator.cli.session import Session
 from dtool_operator.names import BUCKET_PLURAL, GROUP
 from dtool_operator.planning.s3_policy import (
     NotExpressible,
@@ -22,12 +23,6 @@ from dtool_operator.planning.s3_policy import (
     is_settled,
 )
 
-_DESCRIPTION = """
-Print an S3 policy for the users of a namespace: list and read the bucket (readAccess: Bucket) or the
-namespace's prefix, write below the prefix, write registration keys. Nothing is changed; hand the document to
-your S3 server.
-"""
-
 
 class Reader(Protocol):
     """How objects of the cluster are read."""
@@ -36,36 +31,10 @@ class Reader(Protocol):
         """Get one object; raises CommandFailed."""
 
 
-def add_policy(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", cluster: argparse.ArgumentParser
-) -> None:
-    """Add the command, with its own arguments and those that choose a cluster."""
-    parser = commands.add_parser(
-        "policy",
-        help="print the S3 policy for users of a namespace",
-        description=_DESCRIPTION,
-        parents=[cluster],
-    )
-    parser.add_argument("bucket", metavar="BUCKET", help="name of the DtoolBucket")
-    parser.add_argument(
-        "-n", "--namespace", required=True, metavar="NS", help="namespace that the user works for"
-    )
-    parser.add_argument(
-        "--bucket-namespace", metavar="NS", help="namespace of the DtoolBucket; default: that of --namespace"
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="registration keys can be created but neither overwritten nor deleted (aws only)",
-    )
-    parser.add_argument(
-        "--format",
-        type=PolicyFormat,
-        choices=list(PolicyFormat),
-        default=PolicyFormat.AWS,
-        help="language of the S3 server; default: aws",
-    )
-    parser.add_argument("-o", "--output", choices=["json"], default="json", help="json, the only one")
+def perform(session: Session) -> ExitCode:
+    """Run the command."""
+    run_policy(session.arguments, session.kubectl, session.stdout, session.stderr)
+    return ExitCode.DONE
 
 
 def run_policy(arguments: argparse.Namespace, reader: Reader, output: TextIO, notes: TextIO) -> None:
@@ -74,13 +43,13 @@ def run_policy(arguments: argparse.Namespace, reader: Reader, output: TextIO, no
     bucket = _find_bucket(reader, arguments)
     if refusal := find_refusal(bucket, namespace, _read_labels(reader, bucket, namespace)):
         raise CommandFailed(refusal)
-    grant = build_grant(bucket, namespace)
+    grant, form = build_grant(bucket, namespace), PolicyFormat(arguments.format)
     try:
-        document = build_policy(grant, arguments.format, strict=arguments.strict)
+        document = build_policy(grant, form, strict=arguments.strict)
     except NotExpressible as error:
         raise CommandFailed(str(error)) from error
     output.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    said = _list_notes(bucket, arguments.format, writes=grant.writes)
+    said = _list_notes(bucket, form, writes=grant.writes)
     notes.writelines(f"note: {note}\n" for note in said)
 
 
@@ -91,7 +60,8 @@ def _find_bucket(reader: Reader, arguments: argparse.Namespace) -> DtoolBucket:
     except CommandFailed as error:
         if arguments.bucket_namespace is not None:
             raise
-        raise CommandFailed(f"{error}; --bucket-namespace says where else its DtoolBucket is") from error
+        hint = "--bucket-namespace says where else its DtoolBucket is"
+        raise CommandFailed(error.message, hint, reason=error.reason) from error
 
 
 def _read_bucket(reader: Reader, namespace: str, name: str) -> DtoolBucket:

@@ -113,8 +113,10 @@ def test_a_bucket_that_cannot_be_read_is_kubectls_to_explain(
 
     said = capfd.readouterr()
     assert (code, said.out) == (1, "")
-    assert "Error from server (NotFound)" in said.err
-    assert "could not read dtoolbuckets.dtool.dev missing in namespace alice; --bucket-namespace" in said.err
+    assert said.err == (
+        "kubectl-dtool: cannot read dtoolbuckets.dtool.dev missing in namespace alice: "
+        "Error from server (NotFound); --bucket-namespace says where else its DtoolBucket is\n"
+    )
 
 
 @pytest.mark.parametrize("body", [[], {"kind": "List"}, "", None, {"metadata": 7}])
