@@ -44,6 +44,18 @@ operator: env ## Start the sandbox's operator again, if it is not running
 sandbox-down: env ## End the sandbox
 	@$(PYTHON) -m sandbox down
 
+.PHONY: image
+image: env ## Build the operator's image into build/, unless it is up to date
+	@$(PYTHON) -m sandbox.operator_image
+
+.PHONY: cluster
+cluster: env ## Start a cluster with a real node (root, Linux), with S3, and keep it
+	@$(PYTHON) -m sandbox cluster
+
+.PHONY: cluster-down
+cluster-down: env ## End the cluster
+	@$(PYTHON) -m sandbox cluster-down
+
 .PHONY: test
 test: lint type unit contract integration e2e faults ## Run every check, in this order
 
@@ -73,6 +85,10 @@ integration: env ## Test against a real API server and a real S3 server
 .PHONY: e2e
 e2e: env ## Play user stories against the running operator
 	$(PYTEST) tests/e2e
+
+.PHONY: e2e-cluster
+e2e-cluster: env ## Play user stories on a cluster with a real node, or on the one named by DTOOL_TEST_CONTEXT
+	$(PYTEST) tests/cluster
 
 .PHONY: faults
 faults: env ## Kill, cut, refuse, lie and attack: what operator and tenants' data must survive

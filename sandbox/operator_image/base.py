@@ -4,6 +4,7 @@ Owns making and caching it as a tar of a root directory. Needs root and Debian's
 """
 
 import datetime as dt
+import hashlib
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ FRESH = dt.timedelta(days=30)
 """An older base is made again: Debian's security updates are in it as of its day."""
 
 _REMOVED = (
-    "etc/hostname", "etc/machine-id", "etc/resolv.conf", "usr/share/info/*", "usr/share/lintian/*",
+    "dev/*", "etc/hostname", "etc/machine-id", "etc/resolv.conf", "usr/share/info/*", "usr/share/lintian/*",
     "usr/share/locale/*", "usr/share/man/*", "var/cache/apt/*", "var/cache/debconf/*-old",
     "var/cache/ldconfig/*", "var/lib/apt/lists/*", "var/lib/dpkg/*-old", "var/log/*", "tmp/*",
 )  # fmt: skip
@@ -34,13 +35,14 @@ def find_base_image(cache: Path, say: Say, *, today: dt.date) -> Path:
 
     Raises PrerequisiteError and BuildError.
     """
-    folder = cache / "base-image"
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    folder = cache / f"base-image-{CODENAME}-{recipe}"
     folder.mkdir(parents=True, exist_ok=True)
-    for found in sorted(folder.glob(f"{CODENAME}-*.tar"), reverse=True):
-        if today - dt.date.fromisoformat(found.stem.removeprefix(f"{CODENAME}-")) <= FRESH:
+    for found in sorted(folder.glob("*.tar"), reverse=True):
+        if today - dt.date.fromisoformat(found.stem) <= FRESH:
             return found
         found.unlink()
-    made = folder / f"{CODENAME}-{today.isoformat()}.tar"
+    made = folder / f"{today.isoformat()}.tar"
     _make(made, cache, say)
     return made
 

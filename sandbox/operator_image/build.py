@@ -25,7 +25,7 @@ PROJECT = Path(__file__).parents[2]
 IMAGE = "localhost/dtool-operator:dev"
 ARCHIVE = PROJECT / "build" / "dtool-operator.oci.tar"
 BASE_VARIABLE = "BASE_IMAGE"
-_BASE_NAME = "localhost/dtool-operator-base"
+_MADE_BASE = "localhost/dtool-operator-base"
 _FILES = ("Dockerfile", ".dockerignore", "pyproject.toml", "uv.lock", "README.md", "LICENSE")
 _FOLDERS = ("dtool_s3", "operator")
 
@@ -75,7 +75,7 @@ def _find_base(engine: Engine, named: str, cache: Path, say: Say) -> dict[str, s
         return {}
     with locked(cache / "base-image.lock", say, busy="another build of the base image is running; waiting"):
         archive = find_base_image(cache, say, today=dt.datetime.now(dt.UTC).date())
-    base = f"{_BASE_NAME}:{archive.stem}"
+    base = f"{_MADE_BASE}:{archive.stem}"
     engine.load_base(archive, base)
     return {BASE_VARIABLE: base}
 
