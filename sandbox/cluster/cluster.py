@@ -13,7 +13,7 @@ from pathlib import Path
 from sandbox.binaries import NodeBinaries, find_node_binaries
 from sandbox.cluster.debian import find_container_programs
 from sandbox.cluster.machine import check_machine
-from sandbox.cluster.node import NAME, Node, load_node, start_node
+from sandbox.cluster.node import NAME, TOOLS_IMAGE, Node, load_node, start_node
 from sandbox.controlplane import ControlPlane, load_control_plane, start_control_plane
 from sandbox.errors import ProcessError
 from sandbox.flag import ADDRESS, Network
@@ -39,6 +39,11 @@ class Cluster:
     def kubeconfig(self) -> Path:
         """The configuration for a member of system:masters."""
         return self.control_plane.admin_kubeconfig
+
+    @property
+    def tools_image(self) -> str:
+        """An image with a shell and its tools, which the node always has."""
+        return TOOLS_IMAGE
 
     @property
     def processes(self) -> tuple[Process, ...]:
@@ -160,32 +165,30 @@ def running_cluster(directory: Path, *, tied: bool = True, say: Say = say_at_onc
 
 def build_volume(namespace: str, claim: str, size: str, folder: Path) -> list[dict[str, object]]:
     """Build a PersistentVolume reserved for a claim, and the claim."""
-    capacity = {"storage": size}
     name = f"{namespace}.{claim}"
     volume: dict[str, object] = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {"name": name},
         "spec": {
-            "capacity": capacity,
+            "capacity": {"storage": size},
             "accessModes": ["ReadWriteOnce", "ReadWriteMany", "ReadOnlyMany"],
             "persistentVolumeReclaimPolicy": "Retain",
             "claimRef": {"namespace": namespace, "name": claim},
             "hostPath": {"path": str(folder), "type": "Directory"},
         },
     }
-    wanted: dict[str, object] = {
+    return [volume, build_claim(namespace, claim, size, volumeName=name, storageClassName="")]
+
+
+def build_claim(namespace: str, claim: str, size: str, **spec: str) -> dict[str, object]:
+    """Build a PersistentVolumeClaim."""
+    return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": claim, "namespace": namespace},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": capacity},
-            "volumeName": name,
-            "storageClassName": "",
-        },
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, **spec},
     }
-    return [volume, wanted]
 
 
 def _find_network() -> Network:

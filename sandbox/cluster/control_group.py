@@ -15,6 +15,7 @@ from pathlib import Path
 from sandbox.errors import ProcessError
 
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+MOUNTS = Path("/proc/self/mountinfo")  # see proc(5)
 NAMED = "name=systemd"  # runc keeps its containers in this hierarchy too
 PREFIX = "dtool-sandbox-"
 REMOVE_SECONDS = 20.0
@@ -42,10 +43,10 @@ class Hierarchy:
 
 
 def find_hierarchies() -> tuple[Hierarchy, ...]:
-    """Read from /proc/self/mountinfo, see proc(5), which hierarchies of ours are mounted."""
+    """Read which hierarchies of ours are mounted, and where."""
     wanted = {*CONTROLLERS, NAMED}
     found: dict[tuple[str, ...], Hierarchy] = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in MOUNTS.read_text().splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         controllers = tuple(each for each in options.split(",") if each in wanted)
