@@ -7,21 +7,26 @@ from dtool_operator.api.choice import DeletionPolicy
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.reasons import Reason
+from dtool_operator.api.work_status import JobReference
 from dtool_operator.names import FINALIZER, LABEL_UUID
 from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.metadata import MetadataPlan
 from dtool_operator.planning.observed import ObservedDataset, Refusal
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.plan import (
+    AdoptJob,
     Backoff,
     CancelTransfer,
     DatasetAction,
     MarkObject,
     Plan,
+    ReleaseJob,
+    RemoveJob,
     spread_interval,
 )
 from dtool_operator.planning.standing import is_running
 from dtool_operator.planning.status import build_dataset_status
+from dtool_operator.planning.transfer import read_job
 from dtool_operator.planning.verdict import Verdict
 
 DatasetPlan = Plan[DatasetAction, DtoolDatasetStatus]
@@ -39,18 +44,53 @@ def conclude(
     look_again: timedelta | Backoff | None,
     metadata: MetadataPlan | None = None,
 ) -> DatasetPlan:
-    """Leave out what is so already, and build the status; README, tags and annotations come last."""
+    """Leave out what is so already, and build the status; README, tags and annotations come last.
+
+    Jobs are seen to here, whatever else goes on: one whose uid is in the status begins, and one that an
+    earlier operator left and that nothing follows any more is ended.
+    """
+    actions, look_again = _see_to_job(seen, actions, look_again)
     if metadata is not None:
         actions = (*actions, *metadata.actions)
         look_again = look_again if metadata.look_again is None else metadata.look_again
     kept = tuple(action for action in actions if not _is_done(seen.dataset, action))
-    return Plan(kept, build_dataset_status(seen.dataset, target, verdict, seen.now, metadata), look_again)
+    status = build_dataset_status(seen.dataset, target, verdict, seen.now, metadata)
+    return Plan(kept, status.model_copy(update={"job": _find_job(seen, kept)}), look_again)
 
 
-def mark_finished(seen: ObservedDataset, target: Target) -> MarkObject:
+def _see_to_job(
+    seen: ObservedDataset, actions: Sequence[DatasetAction], look_again: timedelta | Backoff | None
+) -> tuple[Sequence[DatasetAction], timedelta | Backoff | None]:
+    record, known = seen.transfer, seen.dataset.status.job
+    if record is None:
+        is_left = known is not None and not any(isinstance(one, AdoptJob) for one in actions)
+        return ([RemoveJob(read_job(known)), *actions] if known and is_left else actions), look_again
+    if record.job is None or record.is_released or any(isinstance(one, CancelTransfer) for one in actions):
+        return actions, look_again
+    if known is not None and read_job(known) == record.job:
+        return [*actions, ReleaseJob()], look_again
+    return actions, timedelta(0)  # its uid is recorded with this plan
+
+
+def _find_job(seen: ObservedDataset, actions: Sequence[DatasetAction]) -> JobReference | None:
+    """Return the Job that the status names afterwards: the one that runs, or that may be adopted."""
+    record = seen.transfer
+    if record is None:
+        is_removed = any(isinstance(one, RemoveJob) for one in actions)
+        return None if is_removed else seen.dataset.status.job
+    if (
+        record.job is None
+        or not is_running(record)
+        or any(isinstance(one, CancelTransfer) for one in actions)
+    ):
+        return None
+    return JobReference(namespace=record.job.namespace, name=record.job.name, uid=record.job.uid)
+
+
+def mark_finished(seen: ObservedDataset, uuid: str | None) -> MarkObject:
     """Label an object that nothing is unfinished for; the finalizer stands only for deletionPolicy Delete."""
     keeps_finalizer = seen.dataset.spec.deletion_policy is DeletionPolicy.DELETE
-    return MarkObject(has_finalizer=keeps_finalizer, uuid=target.uuid)
+    return MarkObject(has_finalizer=keeps_finalizer, uuid=uuid or None)
 
 
 def mark_deletable(dataset: DtoolDataset) -> list[DatasetAction]:

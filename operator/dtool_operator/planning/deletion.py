@@ -14,10 +14,13 @@ from dtool_operator.api.choice import DeletionPolicy
 from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
+from dtool_operator.api.work_status import JobReference
 from dtool_operator.names import FINALIZER, LABEL_UUID
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan
 from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.identity import dataset_uuid
+from dtool_operator.planning.job_place import place_volume_job
+from dtool_operator.planning.job_work import build_volume_removal
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import (
     Target,
@@ -33,6 +36,8 @@ from dtool_operator.planning.plan import (
     DatasetAction,
     MarkObject,
     Plan,
+    ReleaseJob,
+    RemoveJob,
     ReportLeftBehind,
     is_due,
 )
@@ -40,7 +45,7 @@ from dtool_operator.planning.standing import Standing, find_failure, find_pause,
 from dtool_operator.planning.status import build_dataset_status
 from dtool_operator.planning.storage_check import check_owner
 from dtool_operator.planning.task import Task, TaskKind
-from dtool_operator.planning.transfer import TransferRecord
+from dtool_operator.planning.transfer import TransferRecord, read_job
 from dtool_operator.planning.verdict import Refused
 from dtool_operator.planning.work import build_refresh, build_removal, build_start, plan_owner
 from dtool_s3.uri import is_uuid
@@ -94,13 +99,18 @@ def find_fate(dataset: DtoolDataset) -> Fate:
 
 def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
     """Cancel, remove what shall go if it is ours, release."""
-    record, fate = seen.transfer, find_fate(seen.dataset)
+    record, fate, job = seen.transfer, find_fate(seen.dataset), seen.dataset.status.job
+    if record is None and job is not None:
+        status = seen.dataset.status.model_copy(update={"job": None})
+        return Plan((RemoveJob(read_job(job)),), status, timedelta(0))
     if FINALIZER not in seen.dataset.meta.finalizers:
         return Plan((CancelTransfer(),) if is_running(record) else (), None, None)
     if must_stop(record):
         return Plan((CancelTransfer(),), None, timedelta(0))
     if fate.is_kept:
         return _release(seen, fate.warning)
+    if seen.dataset.spec.volume is not None:
+        return _remove_from_volume(seen, fate)
     target = resolve_removal(seen)
     if isinstance(target, Refusal):
         return _wait(seen, target)
@@ -190,14 +200,50 @@ def _follow_removal(seen: ObservedDataset, target: Target, storage: StorageView,
         case Standing.PAUSED:
             return _report_failure(seen)
         case Standing.ABSENT | Standing.RETRY:  # pragma: no branch
-            return _start(seen, target, storage, task)
+            return _start(seen, task, plan_owner(seen, target, storage))
 
 
-def _start(seen: ObservedDataset, target: Target, storage: StorageView, task: Task) -> DatasetPlan:
+def _remove_from_volume(seen: ObservedDataset, fate: Fate) -> DatasetPlan:
+    """Have a Job remove what it left on a volume; one that goes with its namespace is left alone."""
+    dataset = seen.dataset
+    uuid = dataset_uuid(dataset) or dataset.meta.labels.get(LABEL_UUID, "")
+    namespace, job = seen.cluster.namespaces.get(dataset.namespace), place_volume_job(seen, None)
+    if namespace is None or namespace.is_terminating or not is_uuid(uuid):
+        return _release(seen)
+    if isinstance(job, Refusal):
+        return _release(seen, job.message)
+    task = build_volume_removal(seen, uuid, job, only_proto=fate.only_proto)
+    match find_standing(seen, task):
+        case Standing.DONE:
+            return _release(seen)
+        case Standing.RUNNING | Standing.OTHER_RUNS:
+            return _see_to_job(seen)
+        case Standing.PAUSED | Standing.RETRY if is_timed_out(seen):
+            claim = "" if dataset.spec.volume is None else dataset.spec.volume.claim_name
+            return _release(seen, f"What lies on volume {claim!r} could not be removed.")
+        case Standing.PAUSED:
+            return _report_failure(seen)
+        case Standing.ABSENT | Standing.RETRY:  # pragma: no branch
+            return _start(seen, task)
+
+
+def _see_to_job(seen: ObservedDataset) -> DatasetPlan:
+    """Record a removal's Job before it begins, as any other's."""
+    record, known = seen.transfer, seen.dataset.status.job
+    assert record is not None, "a worker runs"
+    if record.job is None or record.is_released:
+        return Plan((), None, WORK_LOOK)
+    if known is not None and read_job(known) == record.job:
+        return Plan((ReleaseJob(),), None, WORK_LOOK)
+    job = JobReference(namespace=record.job.namespace, name=record.job.name, uid=record.job.uid)
+    return Plan((), seen.dataset.status.model_copy(update={"job": job}), timedelta(0))
+
+
+def _start(seen: ObservedDataset, task: Task, owner: Sequence[DatasetAction] = ()) -> DatasetPlan:
     if not seen.slots.is_free:
         return Plan((), None, Backoff(), is_waiting=True)
-    owner = plan_owner(seen, target, storage)
-    return Plan((*owner, build_start(task, None)), None, WORK_LOOK)
+    later = WORK_LOOK if task.job is None else timedelta(0)
+    return Plan((*owner, build_start(task, None)), None, later)
 
 
 def _report_failure(seen: ObservedDataset) -> DatasetPlan:

@@ -45,7 +45,7 @@ from dtool_operator.planning.work import build_refresh, build_start, build_verif
 def watch_frozen(seen: ObservedDataset, target: Target, storage: StorageView | Refusal | None) -> DatasetPlan:
     """Say whether the dataset is still what it was; `storage` None: nothing gave a reason to ask."""
     if storage is None:
-        return _keep(seen, target, actions=[mark_finished(seen, target)])
+        return _keep(seen, target, actions=[mark_finished(seen, target.uuid)])
     if isinstance(storage, Refusal):
         return _watch_unseen(seen, target, storage)
     target = replace(target, uuid=storage.uuid or target.uuid)
@@ -54,7 +54,7 @@ def watch_frozen(seen: ObservedDataset, target: Target, storage: StorageView | R
         return conclude(seen, Refused(refusal), target=target, actions=_stop(seen), look_again=Backoff())
     damage = check_frozen(target, storage)
     if damage is not None:
-        actions = [mark_finished(seen, target), *_stop(seen)]
+        actions = [mark_finished(seen, target.uuid), *_stop(seen)]
         return conclude(seen, Damaged(damage), target=target, actions=actions, look_again=resync(seen))
     # a damaged dataset is left as it is found
     metadata = plan_metadata(seen, target, storage) if find_damage(seen.dataset) is None else None
@@ -62,7 +62,7 @@ def watch_frozen(seen: ObservedDataset, target: Target, storage: StorageView | R
     # what was begun is reported, though it may not be due any more
     if not find_due(seen) or find_standing(seen, task) is not Standing.ABSENT:
         return _verify(seen, target, task, metadata)
-    return _keep(seen, target, actions=[mark_finished(seen, target), *_stop(seen)], metadata=metadata)
+    return _keep(seen, target, actions=[mark_finished(seen, target.uuid), *_stop(seen)], metadata=metadata)
 
 
 def report_spoilt(seen: ObservedDataset, target: Target, freeze: Task) -> DatasetPlan | None:
@@ -75,7 +75,7 @@ def report_spoilt(seen: ObservedDataset, target: Target, freeze: Task) -> Datase
         return None
     failure = find_failure(record)
     assert failure is not None, "a freeze that found nothing is done"
-    actions: list[DatasetAction] = [mark_finished(seen, target), ForgetTransfer()]
+    actions: list[DatasetAction] = [mark_finished(seen, target.uuid), ForgetTransfer()]
     return conclude(seen, Damaged(failure, record), target=target, actions=actions, look_again=resync(seen))
 
 
@@ -129,7 +129,7 @@ def _verify(seen: ObservedDataset, target: Target, task: Task, metadata: Metadat
                 seen, verdict, target=target, actions=fresh_keys, look_again=WORK_LOOK, metadata=metadata
             )
         case Standing.DONE:
-            actions: list[DatasetAction] = [mark_finished(seen, target), ForgetTransfer()]
+            actions: list[DatasetAction] = [mark_finished(seen, target.uuid), ForgetTransfer()]
             return conclude(
                 seen,
                 Done(record),
@@ -145,7 +145,7 @@ def _verify(seen: ObservedDataset, target: Target, task: Task, metadata: Metadat
 def _start(seen: ObservedDataset, target: Target, task: Task, metadata: MetadataPlan | None) -> DatasetPlan:
     if not seen.slots.is_free:
         return _keep(seen, target, actions=[], look_again=Backoff(), metadata=metadata)
-    actions: list[DatasetAction] = [mark_finished(seen, target), build_start(task, None)]
+    actions: list[DatasetAction] = [mark_finished(seen, target.uuid), build_start(task, None)]
     return _keep(seen, target, actions=actions, look_again=WORK_LOOK, metadata=metadata)
 
 

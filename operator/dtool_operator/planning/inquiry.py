@@ -16,21 +16,23 @@ from dtool_operator.planning.metadata import find_wanted, is_out_of_sync
 from dtool_operator.planning.observed import ObservedDataset, Refusal
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.resolution import resolve
-from dtool_operator.planning.source_place import Origin
+from dtool_operator.planning.source_place import Origin, SourcePlace
+from dtool_operator.planning.upload import is_unknown
 from dtool_operator.planning.verification import find_due
+from dtool_operator.planning.volume import resolve_on_volume
 from dtool_s3.catalog import CatalogEntry, EntryState
 from dtool_s3.metadata import Metadata
 
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """Questions to S3.
+    """Questions to S3; `target` None: only the source is asked about, for a volume.
 
     `other_uuid`: the dataset that counts where the target's uuid is not registered under its prefix.
     `wanted`: what README, tags and annotations are compared with.
     """
 
-    target: Target
+    target: Target | None
     origin: Origin | None = None
     other_uuid: str | None = None
     wanted: Metadata | None = None
@@ -44,8 +46,12 @@ def find_inquiry(seen: ObservedDataset) -> Inquiry | None:
             return None
         removal = resolve_removal(seen)
         return None if isinstance(removal, Refusal) else Inquiry(removal)
+    if dataset.spec.volume is not None:
+        source = resolve_on_volume(seen)
+        is_asked = isinstance(source, SourcePlace) and not is_queued(seen)
+        return Inquiry(None, source) if isinstance(source, SourcePlace) and is_asked else None
     placed = resolve(seen)
-    if isinstance(placed, Refusal):
+    if isinstance(placed, Refusal) or is_unknown(seen, placed[1]):
         return None
     target, origin = placed
     if was_frozen(dataset) and not _is_look_needed(seen, target):

@@ -38,13 +38,8 @@ class Target:
     uuid: str
 
 
-def find_unsupported(spec: DtoolDatasetSpec) -> Refusal | None:
-    """Refuse volumes, which this version cannot mount, and a name for what keeps the one it has."""
-    if spec.volume is not None or (spec.source is not None and spec.source.volume is not None):
-        field = "spec.source.volume" if spec.volume is None else "spec.volume"
-        return Refusal(
-            Reason.NOT_SUPPORTED, f"This version does not support {field}: it works between S3 buckets only."
-        )
+def check_spec(spec: DtoolDatasetSpec) -> Refusal | None:
+    """Refuse a name for what keeps the one it has, and metadata for what is uploaded as it is."""
     if spec.name is not None and not spec.is_new_dataset:
         return Refusal(
             Reason.INVALID_SPEC,

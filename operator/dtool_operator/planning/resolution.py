@@ -12,9 +12,9 @@ from dtool_operator.planning.observed import ObservedDataset, Refusal
 from dtool_operator.planning.placement import (
     Target,
     check_name,
+    check_spec,
     check_target,
     find_older_claim,
-    find_unsupported,
     resolve_target,
 )
 from dtool_operator.planning.source_place import Origin, SourcePlace, resolve_source
@@ -25,7 +25,7 @@ Places = tuple[Target, Origin | None]
 def resolve(seen: ObservedDataset) -> Places | Refusal:
     """Find where a dataset shall be and where it comes from, or say what stands in the way."""
     dataset = seen.dataset
-    refusal = find_unsupported(dataset.spec)
+    refusal = check_spec(dataset.spec)
     if refusal is not None:
         return refusal
     refusal = check_name(dataset)

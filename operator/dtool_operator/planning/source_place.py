@@ -11,7 +11,7 @@ from dtool_operator.api.choice import Identity
 from dtool_operator.api.conditions import ConditionStatus, ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
-from dtool_operator.api.source import DatasetRef, ObjectsSource, StoredSource
+from dtool_operator.api.source import DatasetRef, ObjectsSource, StoredSource, VolumeSource
 from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.identity import is_http
 from dtool_operator.planning.observed import ObservedDataset, Refusal, is_ready
@@ -60,11 +60,18 @@ class ObjectsPlace:
     prefix: str
 
 
-Origin = SourcePlace | PublishedPlace | ObjectsPlace
+@dataclass(frozen=True, slots=True)
+class VolumeOrigin:
+    """A directory on a volume of the dataset's namespace."""
+
+    volume: VolumeSource
 
 
-def resolve_source(seen: ObservedDataset, target: Target) -> Origin | Refusal:
-    """Find out where the source is read, as far as the cluster decides it."""
+Origin = SourcePlace | PublishedPlace | ObjectsPlace | VolumeOrigin
+
+
+def resolve_source(seen: ObservedDataset, target: Target | None) -> Origin | Refusal:
+    """Find out where the source is read, as far as the cluster decides it; `target` None: for a volume."""
     source = seen.dataset.spec.source
     assert source is not None
     if source.stored is not None:
@@ -73,7 +80,9 @@ def resolve_source(seen: ObservedDataset, target: Target) -> Origin | Refusal:
         return _resolve_objects(seen, source.objects)
     if source.dataset is not None:
         return _resolve_dataset(seen, source.dataset)
-    assert source.uri is not None, "volumes are refused before"
+    if source.volume is not None:
+        return VolumeOrigin(source.volume)
+    assert source.uri is not None, "a source is one of these"
     if is_http(source):
         return _resolve_published(seen, source.uri)
     uri = parse_dataset_uri(source.uri)
@@ -176,13 +185,13 @@ def _check_other(reader: DtoolDataset, other: DtoolDataset, name: str) -> Refusa
     return None
 
 
-def _tiers(seen: ObservedDataset, target: Target) -> tuple[tuple[DtoolBucket, ...], ...]:
+def _tiers(seen: ObservedDataset, target: Target | None) -> tuple[tuple[DtoolBucket, ...], ...]:
     namespace, cluster = seen.dataset.namespace, seen.cluster
     labels = cluster.labels(namespace)
     admitting = [b for b in cluster.buckets if is_admitted(b, namespace, labels)]
     return (
         tuple(b for b in admitting if b.namespace == namespace),
-        (target.bucket,),
+        () if target is None else (target.bucket,),
         tuple(b for b in admitting if b.namespace in seen.policy.admin_namespaces),
     )
 

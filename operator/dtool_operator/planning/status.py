@@ -23,13 +23,21 @@ from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED
 from dtool_operator.planning.history import find_damage, was_frozen
 from dtool_operator.planning.metadata import MetadataPlan
 from dtool_operator.planning.observed import Refusal
+from dtool_operator.planning.phases import describe_work
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.task import TaskKind
-from dtool_operator.planning.telling import build_progress, build_verification, describe_facts, read_time
+from dtool_operator.planning.telling import (
+    build_progress,
+    build_source,
+    build_verification,
+    describe_facts,
+    read_time,
+)
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.planning.verdict import (
     Damaged,
     Done,
+    Inspected,
     Kept,
     Proto,
     Refused,
@@ -38,24 +46,6 @@ from dtool_operator.planning.verdict import (
     Working,
 )
 from dtool_s3.documents import AdminMetadata
-
-_PHASES = {
-    "Copying": (DatasetState.COPYING, Reason.COPYING),
-    "Verifying": (DatasetState.VERIFYING, Reason.VERIFYING),
-    "Freezing": (DatasetState.FREEZING, Reason.FREEZING),
-}
-
-#: What a worker of each kind is about before its first sign.
-_KINDS = {
-    TaskKind.COPY: (DatasetState.COPYING, Reason.COPYING, "A worker copies the dataset."),
-    TaskKind.INGEST: (DatasetState.COPYING, Reason.COPYING, "A worker makes a dataset of the objects."),
-    TaskKind.FREEZE: (
-        DatasetState.FREEZING,
-        Reason.FREEZING,
-        "A worker freezes the dataset once nobody has written to it for a while.",
-    ),
-    TaskKind.VERIFY: (DatasetState.VERIFYING, Reason.VERIFYING, "Verifies what is there."),
-}
 
 
 def build_dataset_status(
@@ -101,6 +91,8 @@ def _changes(dataset: DtoolDataset, verdict: Verdict) -> dict[str, Any]:
             return _refused(dataset, refusal) | {"state": DatasetState.SUSPENDED}
         case Working(record, kind):
             return _working(record, kind)
+        case Inspected(record):
+            return _working(None, None) | {"source": build_source(record)}
         case Proto(admin):
             return _proto(admin)
         case Done(record):
@@ -200,13 +192,10 @@ def _overdue(dataset: DtoolDataset) -> Condition:
 
 
 def _working(record: TransferRecord | None, kind: TaskKind | None) -> dict[str, object]:
+    state, refusal = describe_work(record, kind)
     line = None if record is None else record.progress
-    begun = (DatasetState.PENDING, Reason.PROGRESSING, "The operator prepares the dataset.")
-    state, reason, words = _KINDS.get(kind or TaskKind.REMOVE, begun)
-    if line is not None:
-        state, reason = _PHASES.get(line.phase, (state, reason))
     return {
-        "conditions": [*_not_ready(Refusal(reason, words), stalled=False), *_data_unknown(reason)],
+        "conditions": [*_not_ready(refusal, stalled=False), *_data_unknown(refusal.reason)],
         "state": state,
         "progress": None if record is None or line is None else build_progress(record, line),
     }

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from dtool_operator.api.choice import VerifyMethod
 from dtool_operator.api.dataset_status import Evidence, Mismatch, Progress, Verification
 from dtool_operator.api.quantities import format_size
+from dtool_operator.api.work_status import InspectedSource
 from dtool_operator.planning.task import DatasetFacts, ProgressLine
 from dtool_operator.planning.transfer import TransferRecord
 
@@ -42,6 +43,23 @@ def describe_facts(facts: DatasetFacts) -> dict[str, object]:
         "size_bytes": facts.size_bytes,
         "size": format_size(facts.size_bytes),
     }
+
+
+def build_source(record: TransferRecord) -> InspectedSource | None:
+    """Say what an inspection found."""
+    found = record.source
+    if found is None:
+        return None
+    return InspectedSource(
+        uuid=found.uuid,
+        name=found.name,
+        creator_username=found.creator_username,
+        created_at=read_time(found.created_at),
+        frozen_at=read_time(found.frozen_at),
+        items=found.items,
+        size_bytes=found.size_bytes,
+        manifest_sha256=found.manifest_sha256,
+    )
 
 
 def build_verification(record: TransferRecord) -> dict[str, object]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from dtool_operator.api.work_status import JobReference
 from dtool_operator.planning.task import DatasetFacts, ErrorLine, ProgressLine, SourceFacts, Task
 
 #: Told of S3 requests that were answered: bucket key, operation, "ok" or an error's reason, how many.
@@ -26,6 +27,21 @@ class JobRef:
     namespace: str
     name: str
     uid: str
+
+
+def read_job(known: JobReference) -> JobRef:
+    """Return the Job that a status names."""
+    return JobRef(known.namespace, known.name, known.uid)
+
+
+def name_job(task: Task) -> str:
+    """Return the name of a task's Job; the same for the same work on the same object."""
+    return f"dtool-{task.kind.lower()}-{task.key[:8]}-{task.fingerprint[:8]}"
+
+
+def is_job_of(known: JobReference, task: Task) -> bool:
+    """Tell whether a status names a Job of exactly this work."""
+    return known.name == name_job(task)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,13 @@ class Working:
 
 
 @dataclass(frozen=True, slots=True)
+class Inspected:
+    """A worker found out what the source is; the work itself comes next."""
+
+    record: TransferRecord
+
+
+@dataclass(frozen=True, slots=True)
 class Proto:
     """A proto dataset that the spec asks for, open for others to fill."""
 
@@ -61,4 +68,4 @@ class Damaged:
     record: TransferRecord | None = None
 
 
-Verdict = Refused | Suspended | Working | Proto | Done | Kept | Damaged
+Verdict = Refused | Suspended | Working | Inspected | Proto | Done | Kept | Damaged

@@ -10,8 +10,20 @@ from dtool_operator.planning.placement import Target, may_copy_server_side
 from dtool_operator.planning.plan import DatasetAction, EnsureOwner, RefreshCredentials, StartTransfer
 from dtool_operator.planning.prefix_policy import find_take_over
 from dtool_operator.planning.quota import find_room
-from dtool_operator.planning.source_place import ObjectsPlace, Origin, PublishedPlace, SourcePlace
-from dtool_operator.planning.task import Encryption, Location, NewDataset, Task, TaskKind
+from dtool_operator.planning.source_place import (
+    ObjectsPlace,
+    Origin,
+    PublishedPlace,
+    SourcePlace,
+    VolumeOrigin,
+)
+from dtool_operator.planning.task import (
+    Encryption,
+    Location,
+    NewDataset,
+    Task,
+    TaskKind,
+)
 from dtool_operator.planning.verification import choose_method, find_request
 from dtool_s3.ownership import Owner
 from dtool_s3.settings import EncryptionMode
@@ -53,7 +65,7 @@ def choose_reader(seen: ObservedDataset, origin: Origin, storage: StorageView) -
             return origin.choose(seen.dataset.namespace, storage.source_prefix or "")
         case ObjectsPlace(bucket, _):
             return bucket
-        case PublishedPlace():  # pragma: no branch
+        case PublishedPlace() | VolumeOrigin():  # pragma: no branch
             return None
 
 
@@ -65,47 +77,57 @@ def build_copy(seen: ObservedDataset, target: Target, origin: Origin, storage: S
     assert source is not None
     if isinstance(origin, PublishedPlace):
         pinned = {"source_url": origin.url, "manifest_sha256": source.manifest_sha256}
-        return _task(seen, target, TaskKind.COPY, storage, **common, **pinned)
+        return build_task(seen, target, TaskKind.COPY, storage, **common, **pinned)
     reader = choose_reader(seen, origin, storage)
     assert reader is not None, "who may not read the source is refused before"
     common["server_side"] = may_copy_server_side(reader, target.bucket, seen.policy)
     common["source_bucket_key"] = bucket_key(reader)
     if isinstance(origin, ObjectsPlace):
         location = build_location(reader, origin.prefix)
-        return _task(seen, target, TaskKind.INGEST, storage, source=location, **common)
+        return build_task(seen, target, TaskKind.INGEST, storage, source=location, **common)
     location = build_location(reader, storage.source_prefix or "")
     pin = source.manifest_sha256
-    return _task(seen, target, TaskKind.COPY, storage, source=location, manifest_sha256=pin, **common)
+    return build_task(seen, target, TaskKind.COPY, storage, source=location, manifest_sha256=pin, **common)
 
 
 def _build_new(seen: ObservedDataset, origin: Origin) -> NewDataset | None:
     dataset = seen.dataset
     if not dataset.spec.is_new_dataset:
         return None
-    if isinstance(origin, ObjectsPlace):
-        readme = dataset.spec.readme or ""
-        return NewDataset(name=dataset.dataset_name, creator_username=dataset.namespace, readme=readme)
-    return NewDataset(name=dataset.dataset_name, creator_username=dataset.namespace, source_uuid=origin.uuid)
+    new = NewDataset(name=dataset.dataset_name, creator_username=dataset.namespace)
+    if isinstance(origin, SourcePlace | PublishedPlace):
+        return new.model_copy(update={"source_uuid": origin.uuid})
+    return new.model_copy(update={"readme": dataset.spec.readme or ""})
 
 
 def build_verification(seen: ObservedDataset, target: Target, storage: StorageView) -> Task:
     """Describe the verification of a frozen dataset."""
     method, request = choose_method(seen.dataset), find_request(seen.dataset)
-    return _task(seen, target, TaskKind.VERIFY, storage, method=method, request=request)
+    return build_task(seen, target, TaskKind.VERIFY, storage, method=method, request=request)
 
 
 def build_freeze(seen: ObservedDataset, target: Target, storage: StorageView) -> Task:
     """Describe the freezing of a proto dataset that others filled."""
     quiet = seen.policy.freeze_quiet_period.total_seconds()
-    return _task(seen, target, TaskKind.FREEZE, storage, quiet_seconds=quiet)
+    return build_task(seen, target, TaskKind.FREEZE, storage, quiet_seconds=quiet)
 
 
 def build_removal(seen: ObservedDataset, target: Target, storage: StorageView, *, only_proto: bool) -> Task:
     """Describe the removal of an unfinished copy, or of a dataset that goes with its object."""
-    return _task(seen, target, TaskKind.REMOVE, storage, only_proto=only_proto)
+    return build_task(seen, target, TaskKind.REMOVE, storage, only_proto=only_proto)
 
 
-def _task(seen: ObservedDataset, target: Target, kind: TaskKind, storage: StorageView, **fields: Any) -> Task:
+def seal_task(task: Task) -> Task:
+    """Give a task the fingerprint of what it does."""
+    # a worker that may no longer read the source with the target's keys, for example, is another worker
+    essence = task.model_dump_json(exclude=_INCIDENTAL)
+    return task.model_copy(update={"fingerprint": hashlib.sha256(essence.encode()).hexdigest()[:16]})
+
+
+def build_task(
+    seen: ObservedDataset, target: Target, kind: TaskKind, storage: StorageView, **fields: Any
+) -> Task:
+    """Describe work for a dataset in a bucket."""
     task = Task(
         kind=kind,
         key=seen.dataset.uid,
@@ -118,21 +140,19 @@ def _task(seen: ObservedDataset, target: Target, kind: TaskKind, storage: Storag
         bucket_key=bucket_key(target.bucket),
         **fields,
     )
-    # a worker that may no longer read the source with the target's keys, for example, is another worker
-    essence = task.model_dump_json(exclude=_INCIDENTAL)
-    return task.model_copy(update={"fingerprint": hashlib.sha256(essence.encode()).hexdigest()[:16]})
+    return seal_task(task)
 
 
 def build_start(task: Task, source: DtoolBucket | None) -> StartTransfer:
     """Say what to start, and through which bucket object the source is read."""
-    return StartTransfer(task, _name(source))
+    return StartTransfer(task, name_source(source))
 
 
 def build_refresh(running: Task, wanted: Task, source: DtoolBucket | None) -> list[DatasetAction]:
     """Give a running task the Secrets as they are now, if they changed since it got its own (rule 19)."""
     if running.credentials_version == wanted.credentials_version:
         return []
-    return [RefreshCredentials(wanted, _name(source))]
+    return [RefreshCredentials(wanted, name_source(source))]
 
 
 def bucket_key(bucket: DtoolBucket) -> str:
@@ -140,7 +160,8 @@ def bucket_key(bucket: DtoolBucket) -> str:
     return f"{bucket.namespace}/{bucket.name}"
 
 
-def _name(bucket: DtoolBucket | None) -> str | None:
+def name_source(bucket: DtoolBucket | None) -> str | None:
+    """Return by which name the source's credentials are found; None: there is no source, or none in S3."""
     return None if bucket is None else bucket_key(bucket)
 
 

@@ -118,12 +118,10 @@ class DatasetReconciler:
 
     def _reserve(self, seen: ObservedDataset, plan: DatasetPlan) -> DatasetPlan:
         """Take a place before anything is awaited, or plan again: another look may have taken the last."""
+        start = next(action for action in plan.actions if isinstance(action, StartTransfer))
         bucket = self._world.bucket_of(seen.dataset)
-        assert bucket is not None, "a transfer has a target"
         slots = self._count_slots(bucket, seen.dataset.namespace)
-        if any(
-            isinstance(one, StartTransfer) and one.task.max_size_bytes is not None for one in plan.actions
-        ):
+        if start.task.max_size_bytes is not None and bucket is not None:
             # what others add counts before this one begins, or the quota would be exceeded by all together
             seen = replace(seen, usage=self._world.find_usage(seen.dataset, bucket))
             is_known = all(self._is_size_known(one) for one in self._world.datasets(seen.dataset.namespace))
@@ -131,7 +129,7 @@ class DatasetReconciler:
             plan = plan_dataset(seen)
         if not slots.is_free:
             return plan_dataset(replace(seen, slots=slots))
-        self._starting[seen.dataset.uid] = _Place(bucket_key(bucket), seen.dataset.namespace)
+        self._starting[seen.dataset.uid] = _Place(start.task.bucket_key, seen.dataset.namespace)
         return plan
 
     def _is_size_known(self, dataset: DtoolDataset) -> bool:
@@ -187,7 +185,9 @@ class DatasetReconciler:
             transfer=self._executor.record(dataset.uid),
         )
         bucket = self._world.bucket_of(dataset)
-        if bucket is not None:
+        if bucket is None:
+            seen = replace(seen, slots=self._count_slots(None, dataset.namespace))
+        else:
             seen = self._observe_bucket(seen, bucket)
         inquiry = find_inquiry(seen)
         if inquiry is None:
@@ -206,16 +206,22 @@ class DatasetReconciler:
             slots=self._count_slots(bucket, dataset.namespace),
         )
 
-    def _count_slots(self, bucket: DtoolBucket, namespace: str) -> Slots:
+    def _count_slots(self, bucket: DtoolBucket | None, namespace: str) -> Slots:
+        """Count who runs; `bucket` None: for a volume, which has no limit of its own."""
         running = [_Place(task.bucket_key, task.namespace) for task in self._executor.running()]
         taken = [*running, *self._starting.values()]
-        return Slots(
+        slots = Slots(
             running=len(taken),
             allowed=self._around.policy.max_transfers,
-            running_in_bucket=sum(place.bucket_key == bucket_key(bucket) for place in taken),
-            allowed_in_bucket=bucket.spec.limits.concurrent_transfers,
             running_in_namespace=sum(place.namespace == namespace for place in taken),
             is_shared=self._world.is_shared,
+        )
+        if bucket is None:
+            return slots
+        return replace(
+            slots,
+            running_in_bucket=sum(place.bucket_key == bucket_key(bucket) for place in taken),
+            allowed_in_bucket=bucket.spec.limits.concurrent_transfers,
             is_bucket_shared=admits_others(bucket),
         )
 

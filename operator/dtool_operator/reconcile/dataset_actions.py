@@ -20,7 +20,9 @@ from dtool_operator.names import (
     FINALIZER,
     LABEL_UUID,
 )
+from dtool_operator.planning.job_work import NO_BUCKET
 from dtool_operator.planning.plan import (
+    AdoptJob,
     CancelTransfer,
     CreateProto,
     DatasetAction,
@@ -28,7 +30,9 @@ from dtool_operator.planning.plan import (
     ForgetTransfer,
     MarkObject,
     RefreshCredentials,
+    ReleaseJob,
     RemoveImported,
+    RemoveJob,
     ReportLeftBehind,
     StartTransfer,
     SyncMetadata,
@@ -70,6 +74,8 @@ class DatasetActions:
                 await self._write(dataset, action)
             case StartTransfer() | RefreshCredentials() | CancelTransfer() | ForgetTransfer():
                 await self._direct(dataset, action)
+            case ReleaseJob() | AdoptJob() | RemoveJob():
+                await self._direct_job(dataset, action)
             case ReportLeftBehind(message):
                 await self._report_left_behind(dataset, message)
             case RemoveImported():
@@ -105,6 +111,16 @@ class DatasetActions:
             case ForgetTransfer():
                 self._executor.forget(dataset.uid)
 
+    async def _direct_job(self, dataset: DtoolDataset, action: ReleaseJob | AdoptJob | RemoveJob) -> None:
+        match action:
+            case ReleaseJob():
+                await self._executor.release(dataset.uid)
+            case AdoptJob(task, job, source_key):
+                credentials = await self._task_credentials(task.bucket_key, source_key)
+                await self._executor.adopt(task, job, credentials)
+            case RemoveJob(job):
+                await self._executor.remove_job(job)
+
     async def _start(self, action: StartTransfer) -> None:
         credentials = await self._task_credentials(action.task.bucket_key, action.source_bucket)
         await self._executor.start(action.task, credentials)
@@ -117,7 +133,8 @@ class DatasetActions:
             name=action.name,
             creator_username=action.creator_username,
             readme=action.readme,
-            clock=self._now,
+            clock=self._now if action.created_at is None else lambda: action.created_at or 0.0,
+            frozen_at=action.frozen_at,
         )
 
     async def _open_target(self, dataset: DtoolDataset, uuid: str) -> tuple[Store, DatasetLayout]:
@@ -157,6 +174,8 @@ class DatasetActions:
             raise Conflict(f"Prefix {prefix!r} was taken by {found} in the meantime.")
 
     async def _task_credentials(self, target_key: str, source_key: str | None) -> TaskCredentials:
+        if target_key == NO_BUCKET:
+            return TaskCredentials(None)
         target = await self._credentials_of(target_key)
         if source_key is None:
             return TaskCredentials(target.credentials, version=target.version, target_ca=target.ca_bundle)

@@ -56,8 +56,10 @@ class DatasetLooks:
         self._looks.pop(uid, None)
 
     def target(self, uid: str) -> Target:
-        """Return the place that was looked at last."""
-        return self._looks[uid].inquiry.target
+        """Return the place in a bucket that was looked at last."""
+        target = self._looks[uid].inquiry.target
+        assert target is not None, "what is written to a bucket has a place there"
+        return target
 
     async def ask(self, seen: ObservedDataset, inquiry: Inquiry) -> StorageView | Refusal:
         """Ask S3, or return its last answer where it is fresh and a worker runs."""
@@ -83,7 +85,10 @@ class DatasetLooks:
         return self._stores.open(bucket, credentials), credentials.version
 
     async def _read(self, inquiry: Inquiry, namespace: str) -> StorageView:
-        target = inquiry.target
+        view = StorageView() if inquiry.target is None else await self._read_target(inquiry, inquiry.target)
+        return await self._read_source(inquiry.origin, view, namespace)
+
+    async def _read_target(self, inquiry: Inquiry, target: Target) -> StorageView:
         store, version = await self.open(target.bucket)
         uuid, registered = target.uuid, await read_registration(store, target.uuid)
         if inquiry.other_uuid is not None and registered != target.prefix:
@@ -95,8 +100,7 @@ class DatasetLooks:
         change = None
         if inquiry.wanted is not None and admin is not None:
             change = await find_change(store, layout, inquiry.wanted)
-        view = StorageView(owner, registered, admin, credentials_version=version, uuid=uuid, change=change)
-        return await self._read_source(inquiry.origin, view, namespace)
+        return StorageView(owner, registered, admin, credentials_version=version, uuid=uuid, change=change)
 
     async def _read_source(self, origin: Origin | None, view: StorageView, namespace: str) -> StorageView:
         match origin:

@@ -10,19 +10,18 @@ from tests.support import observed as see
 from tests.support.observed import bucket, dataset, instruments, seen
 from tests.support.told import Told, not_ready, ready_message, stalled, tell
 
-#: Field by field, what this version does not do.
-UNSUPPORTED: dict[str, dict[str, Any]] = {
+VOLUMES: dict[str, dict[str, Any]] = {
     "spec.volume": {"bucketRef": None, "volume": {"claimName": "c"}},
     "spec.source.volume": {"source": {"volume": {"claimName": "c"}}},
 }
 
 
-@pytest.mark.parametrize("field", UNSUPPORTED)
-def test_a_field_that_this_version_does_not_serve_is_refused_by_name(field: str) -> None:
-    plan = plan_dataset(seen(dataset(**UNSUPPORTED[field]), storage=None))
+@pytest.mark.parametrize("field", VOLUMES)
+def test_volumes_need_jobs(field: str) -> None:
+    plan = plan_dataset(seen(dataset(**VOLUMES[field])))
 
-    assert tell(plan) == Told(state="Failed", says=stalled("NotSupported"), look="resync")
-    assert field in ready_message(plan)
+    assert tell(plan) == Told(state="Pending", says=not_ready("JobsDisabled"), look="back off")
+    assert "DTOOL_OPERATOR_WORKER_IMAGE" in ready_message(plan)
 
 
 def test_a_name_for_what_keeps_its_identity_is_no_valid_spec() -> None:

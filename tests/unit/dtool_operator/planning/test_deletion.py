@@ -78,9 +78,9 @@ RELEASED: dict[str, tuple[ObservedDataset, str | None]] = {
         gone(seen(unfinished(), bucket(accessMode="ReadOnly"))),
         "DtoolBucket dtool-system/lab is ReadOnly",
     ),
-    "lies in no bucket": (
+    "lies on a volume, where no Jobs run any more": (
         gone(seen(unfinished(dataset(bucketRef=None, volume={"claimName": "c"})))),
-        "The object never had a dataset in a bucket.",
+        "Volumes need Jobs, and this operator runs none",
     ),
     "has no uuid": (
         gone(

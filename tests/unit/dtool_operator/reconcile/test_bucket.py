@@ -62,7 +62,7 @@ async def test_a_bucket_that_is_made_read_only_ends_a_copy_though_it_does_not_an
 async def test_what_waits_for_a_place_is_looked_at_when_an_invalid_object_gives_one_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dtool_operator.planning.dataset.QUEUE_PATIENCE", timedelta(0))
+    monkeypatch.setattr("dtool_operator.planning.following.QUEUE_PATIENCE", timedelta(0))
     play = await Play.start(max_transfers=1)
     await play.settle()
     await _begin_copy(play)

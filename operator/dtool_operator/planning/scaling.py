@@ -1,0 +1,50 @@
+"""Copies between buckets that are too large for a child process of the operator; pure.
+
+Jobs in the operator's own namespace do them. One with very many items is divided: Pods of an Indexed Job
+bring the items, each its share; then one copy finds them in place, proves them, and publishes.
+"""
+
+from dtool_operator.planning.conclusion import DatasetPlan
+from dtool_operator.planning.following import Work, follow
+from dtool_operator.planning.job_place import place_copy_job
+from dtool_operator.planning.job_work import build_share, build_source_inspection, with_job
+from dtool_operator.planning.observed import JobPolicy, ObservedDataset
+from dtool_operator.planning.standing import Standing, find_standing
+from dtool_operator.planning.task import Task
+from dtool_operator.planning.transfer import is_job_of
+from dtool_operator.planning.upload import inspect
+
+
+def may_be_job(seen: ObservedDataset, task: Task) -> JobPolicy | None:
+    """Return how Jobs are done where this copy may have to be one."""
+    jobs = seen.policy.jobs
+    if jobs is None or jobs.copy_above_bytes is None or task.source is None:
+        return None
+    return jobs
+
+
+def follow_scaled(seen: ObservedDataset, work: Work, jobs: JobPolicy) -> DatasetPlan:
+    """Look how large the source is, then copy it as its size asks."""
+    found, target, copy = seen.dataset.status.source, work.target, work.task
+    assert target is not None, "a copy between buckets has a target"
+    if found is None:
+        return inspect(seen, build_source_inspection(copy))
+    assert jobs.copy_above_bytes is not None
+    if found.size_bytes < jobs.copy_above_bytes:
+        return follow(seen, work)
+    place = place_copy_job(jobs, target.bucket, items=found.items)
+    whole = with_job(copy, place.model_copy(update={"shards": 1}))
+    share = build_share(copy, place)
+    if place.shards > 1 and not _is_moved(seen, share, whole):
+        return follow(seen, Work(share, target, work.storage, work.source))
+    return follow(seen, Work(whole, target, work.storage, work.source, is_undone=work.is_undone))
+
+
+def _is_moved(seen: ObservedDataset, share: Task, whole: Task) -> bool:
+    """Tell whether the shares are all in place, or the copy that comes after them was begun."""
+    record, job = seen.transfer, seen.dataset.status.job
+    if record is None:
+        return job is not None and is_job_of(job, whole)
+    if record.task.fingerprint == share.fingerprint:
+        return find_standing(seen, share) is Standing.DONE
+    return record.task.fingerprint == whole.fingerprint
