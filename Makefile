@@ -108,9 +108,14 @@ format: env ## Format the code and sort imports
 	$(PYTHON) -m ruff format --quiet $(PACKAGES)
 
 .PHONY: docs
-docs: env ## Generate docs/api.md, and the tables of docs/operations.md
+docs: env ## Generate docs/api.md, and the tables and lists of other pages
 	$(PYTHON) docs/generate_api.py
 	$(PYTHON) docs/generate_operations.py
+	$(PYTHON) docs/generate_troubleshooting.py
+
+.PHONY: docs-site
+docs-site: env ## Build the documentation site into build/site; every warning is an error
+	$(PYTHON) docs/build_site.py build/site
 
 .PHONY: clean
 clean: ## Remove the environment and caches of this checkout
