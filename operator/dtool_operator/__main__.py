@@ -11,9 +11,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dtool_operator.errors import OperatorError
 from dtool_operator.settings import InvalidSetting, Settings, add_flags, read_settings
+
+if TYPE_CHECKING:
+    from dtool_operator.planning.manifests import WorkerSettings
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -94,17 +98,19 @@ def _add_release(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _run(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> int:
     from dtool_operator.logs import configure_logs  # noqa: PLC0415
+    from dtool_operator.reconcile.worker_settings import read_worker_settings  # noqa: PLC0415
     from dtool_operator.transfers.zygote import keep_memory_private  # noqa: PLC0415
 
     keep_memory_private()
     try:
         settings = read_settings(environment, flags)
+        worker = read_worker_settings(settings)
     except InvalidSetting as error:
         print(f"dtool-operator: {error}", file=sys.stderr)
         return EXIT_USAGE
     configure_logs(settings.log_level)
     try:
-        asyncio.run(_run_operator(settings))
+        asyncio.run(_run_operator(settings, worker))
     except (OperatorError, OSError) as error:
         _LOG.error("operator_failed", extra={"why": str(error)})
         return EXIT_FAILED
@@ -115,18 +121,27 @@ def _run(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> int
     return EXIT_OK
 
 
-async def _run_operator(settings: Settings) -> None:
+async def _run_operator(settings: Settings, worker: "WorkerSettings | None") -> None:
     from dtool_operator.adapters.cluster import KubernetesCluster  # noqa: PLC0415
     from dtool_operator.adapters.connection import Connection  # noqa: PLC0415
+    from dtool_operator.adapters.job_secrets import JobSecrets  # noqa: PLC0415
+    from dtool_operator.adapters.jobs import KubernetesJobs  # noqa: PLC0415
+    from dtool_operator.adapters.own_secrets import KubernetesOwnSecrets  # noqa: PLC0415
     from dtool_operator.handlers.app import OperatorProcess  # noqa: PLC0415
     from dtool_operator.handlers.leadership import build_leadership  # noqa: PLC0415
     from dtool_operator.metrics import Metrics  # noqa: PLC0415
-    from dtool_operator.reconcile.build import build_operator  # noqa: PLC0415
+    from dtool_operator.reconcile.build import JobServices, build_operator  # noqa: PLC0415
+    from dtool_operator.transfers.job_run import JobSettings  # noqa: PLC0415
 
     metrics = Metrics()
     connection = Connection(writes_per_second=settings.api_writes_per_second, observer=metrics)
     cluster = KubernetesCluster(connection, operator_namespace=settings.namespace)
-    operator = build_operator(settings, cluster, metrics=metrics)
+    jobs = JobServices(
+        JobSettings(settings.namespace, worker),
+        KubernetesJobs(connection, operator_namespace=settings.namespace),
+        JobSecrets(KubernetesOwnSecrets(connection, namespace=settings.namespace)),
+    )
+    operator = build_operator(settings, cluster, metrics=metrics, jobs=jobs)
     leadership = build_leadership(settings)
     await OperatorProcess(settings, cluster, operator, metrics=metrics, leadership=leadership).run()
 

@@ -14,6 +14,7 @@ import pytest
 from dtool_operator.planning.task import Location, Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_operator.transfers.executor import Executor, TaskCredentials
+from dtool_operator.transfers.ledger import Ledger
 from dtool_operator.transfers.process import ProcessExecutor
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.settings import Credentials, Endpoint, Secret
@@ -139,7 +140,7 @@ def _process_scene(server: ObjectStore, make_bucket: Callable[[], str], path: Pa
     endpoint = Endpoint(server.endpoint, region="us-east-1")
     return Scene(
         make=lambda on_change, clock: ProcessExecutor(
-            path / "transfers", on_change=on_change, clock=clock, grace_seconds=5
+            path / "transfers", ledger=Ledger(on_change, clock), grace_seconds=5
         ),
         source=S3Store(endpoint, make_bucket(), lambda: keys),
         target=S3Store(endpoint, make_bucket(), lambda: keys),

@@ -26,6 +26,7 @@ from dtool_operator.planning.task import Encryption, Location, Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_operator.transfers.credentials_file import write_credentials_file
 from dtool_operator.transfers.executor import TaskCredentials
+from dtool_operator.transfers.ledger import Ledger
 from dtool_operator.transfers.process import ProcessExecutor
 from dtool_operator.transfers.worker import (
     EXIT_BAD_TASK,
@@ -48,11 +49,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from dtool_operator.planning.task import Task
 from dtool_operator.transfers.executor import TaskCredentials
+from dtool_operator.transfers.ledger import Ledger
 from dtool_operator.transfers.process import ProcessExecutor
 from dtool_s3.settings import Credentials, Secret
 
 async def main():
-    executor = ProcessExecutor(Path(sys.argv[1]), on_change=print, clock=lambda: datetime.now(UTC))
+    executor = ProcessExecutor(Path(sys.argv[1]), ledger=Ledger(print, lambda: datetime.now(UTC)))
     task = Task.model_validate_json(sys.argv[2])
     await executor.start(task, TaskCredentials(Credentials("AK", Secret("sk"))))
     await asyncio.Event().wait()
@@ -208,7 +210,7 @@ def test_a_worker_dies_with_its_operator(tmp_path: Path, silent: socket.socket) 
 
 @pytest.fixture
 async def executor(tmp_path: Path) -> AsyncIterator[ProcessExecutor]:
-    executor = ProcessExecutor(tmp_path, on_change=lambda _: None, clock=lambda: datetime.now(UTC))
+    executor = ProcessExecutor(tmp_path, ledger=Ledger(lambda _: None, lambda: datetime.now(UTC)))
     yield executor
     await executor.close()
 
@@ -327,7 +329,7 @@ async def test_a_worker_trusts_the_certificates_of_its_task(
                 await writer.drain()
         writer.close()
 
-    executor = ProcessExecutor(tmp_path / "state", on_change=lambda _: None, clock=lambda: datetime.now(UTC))
+    executor = ProcessExecutor(tmp_path / "state", ledger=Ledger(lambda _: None, lambda: datetime.now(UTC)))
     async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
         keys = TaskCredentials(
@@ -348,7 +350,7 @@ async def test_a_worker_tells_of_its_requests(tmp_path: Path) -> None:
         told[bucket_key, operation, result] += number
 
     executor = ProcessExecutor(
-        tmp_path, on_change=lambda _: None, clock=lambda: datetime.now(UTC), on_requests=count
+        tmp_path, ledger=Ledger(lambda _: None, lambda: datetime.now(UTC)), on_requests=count
     )
     with scripted_s3() as script:
         script.answers = [error_answer(404, "NoSuchKey")]

@@ -111,13 +111,13 @@ class KubernetesJobs:
         return parse_warnings(page.get("items") or ())
 
     async def read_log(self, namespace: str, pod: str, *, lines: int, max_bytes: int) -> str:
-        """See JobsApi. A container that has not begun has no log (400), nor one whose node is gone."""
+        """See JobsApi. A container that has not begun has no log (400)."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         query = {"container": CONTAINER, "tailLines": str(lines), "limitBytes": str(max_bytes)}
         try:
             return await self._connection.read_text(path, query=query)
         except Refused as refused:
-            if refused.status in (400, 404) or refused.status >= 500:
+            if refused.status in (400, 404):
                 return ""
             raise translate_job(refused, namespace, self._subject) from refused
 

@@ -45,6 +45,8 @@ _TEMPORARY_SIZE: Final = "1Gi"
 #: How often a shard that failed is begun again, beside the others; then the operator decides.
 _RETRIES_PER_SHARD: Final = 2
 _READABLE: Final = 0o444
+#: What is done on a volume that others' files lie on; everything else only reads there.
+_WRITES_VOLUME: Final = frozenset({TaskKind.DOWNLOAD, TaskKind.REMOVE})
 _NOT_DNS: Final = re.compile(r"[^a-z0-9]")
 _NOT_PEM: Final = re.compile(r"[^\n -~]")
 
@@ -149,7 +151,7 @@ def _build_spec(task: Task, place: JobPlace) -> dict[str, Any]:
 def _build_pod(task: Task, place: JobPlace, worker: WorkerSettings, inputs: JobInputs) -> dict[str, Any]:
     pod, choices = worker.pod, place.pod
     volumes, mounts = _build_volumes(task, place, inputs)
-    is_writing = task.kind is TaskKind.DOWNLOAD
+    is_writing = task.kind in _WRITES_VOLUME
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -230,7 +232,7 @@ def _build_volumes(
         # the whole claim: the kubelet would follow links in a subPath, the worker follows none
         volumes.append({"name": "volume", "persistentVolumeClaim": {"claimName": task.volume.claim}})
         mount: dict[str, Any] = {"name": "volume", "mountPath": VOLUME_DIRECTORY}
-        if task.kind is not TaskKind.DOWNLOAD:
+        if task.kind not in _WRITES_VOLUME:
             mount["readOnly"] = True
         mounts.append(mount)
     if (keys := _build_keys(task, place, inputs)) is not None:

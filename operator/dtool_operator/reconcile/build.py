@@ -1,5 +1,6 @@
 """Puts the operator together from its settings: the composition root of everything behind the handlers."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dtool_operator.adapters.cluster import Cluster
@@ -11,7 +12,23 @@ from dtool_operator.reconcile.dataset import CrashPoint, pass_by
 from dtool_operator.reconcile.operator import Operator
 from dtool_operator.settings import Settings
 from dtool_operator.transfers.executor import Executor, OnChange
+from dtool_operator.transfers.job import JobExecutor
+from dtool_operator.transfers.job_api import Grants, JobsApi
+from dtool_operator.transfers.job_keys import KeySecrets
+from dtool_operator.transfers.job_run import JobSettings
+from dtool_operator.transfers.ledger import Ledger
 from dtool_operator.transfers.process import ProcessExecutor
+from dtool_operator.transfers.routing import RoutingExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class JobServices:
+    """What Jobs need of the world; `grants`: the signing endpoint's, where there is one."""
+
+    settings: JobSettings
+    api: JobsApi
+    secrets: KeySecrets
+    grants: Grants | None = None
 
 
 def build_operator(
@@ -20,20 +37,29 @@ def build_operator(
     *,
     metrics: Metrics | None = None,
     crash_point: CrashPoint = pass_by,
+    jobs: JobServices | None = None,
 ) -> Operator:
     """Build the operator; nothing is started, and no I/O happens yet.
 
+    `jobs` None: all work is done in child processes, what needs a Job is refused.
     `crash_point` is told the name of every action of a plan, before it and after it: tests end the process.
     """
     on_requests: RequestObserver = _ignore if metrics is None else metrics.observe_requests
 
     def build_executor(on_change: OnChange) -> Executor:
-        return ProcessExecutor(
-            settings.state_dir,
-            on_change=on_change,
-            clock=lambda: datetime.now(UTC),
+        ledger = Ledger(on_change, lambda: datetime.now(UTC))
+        process = ProcessExecutor(settings.state_dir, ledger=ledger, on_requests=on_requests)
+        if jobs is None:
+            return RoutingExecutor(ledger, process=process)
+        followed = JobExecutor(
+            jobs.settings,
+            ledger=ledger,
+            api=jobs.api,
+            secrets=jobs.secrets,
+            grants=jobs.grants,
             on_requests=on_requests,
         )
+        return RoutingExecutor(ledger, process=process, jobs=followed)
 
     return Operator(
         cluster=cluster,

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from dtool_operator.planning.job_state import JobState, PodState, Words
 from dtool_operator.planning.task import Task
 from dtool_operator.planning.transfer import JobRef
+from dtool_operator.transfers.executor import TaskCredentials
 
 
 class JobsApi(Protocol):
@@ -42,24 +43,17 @@ class JobsApi(Protocol):
         """List what Events warn of an object, the newest last."""
 
     async def read_log(self, namespace: str, pod: str, *, lines: int, max_bytes: int) -> str:
-        """Return the last lines of a worker's log; empty where there is none yet, or none to be had."""
+        """Return the last lines of a worker's log; empty where there is none, or not yet."""
 
 
 class Grants(Protocol):
     """Which Jobs the signing endpoint signs for."""
 
-    def open(self, task: Task, job: JobRef) -> None:
-        """Sign for Pods of exactly this Job what this task needs; a second time replaces the first."""
+    async def give(self, task: Task, job: JobRef, credentials: TaskCredentials) -> None:
+        """Sign for Pods of exactly this Job what its task needs; raises DtoolS3Error."""
 
-    def close(self, key: str) -> None:
+    def refresh(self, key: str, credentials: TaskCredentials) -> None:
+        """Sign with other keys from now on; unknown keys are fine."""
+
+    async def withdraw(self, key: str) -> None:
         """Sign for the task of this key no more; unknown keys are fine."""
-
-
-class NoGrants:
-    """There is no signing endpoint."""
-
-    def open(self, task: Task, job: JobRef) -> None:
-        """Sign nothing."""
-
-    def close(self, key: str) -> None:
-        """Sign nothing."""

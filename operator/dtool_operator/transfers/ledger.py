@@ -16,7 +16,7 @@ from dtool_operator.planning.task import (
     Task,
     TaskKind,
 )
-from dtool_operator.planning.transfer import TransferRecord, TransferState
+from dtool_operator.planning.transfer import JobRef, TransferRecord, TransferState
 from dtool_operator.transfers.executor import OnChange
 from dtool_operator.transfers.throttle import Throttle
 
@@ -32,8 +32,9 @@ class _Entry:
 class Ledger:
     """Records by task key. `clock` gives aware UTC times; one event loop only.
 
-    `on_change` is told of progress at most once a second per key, of an end at once, of nothing else; from
-    the event loop, so that what it does or raises cannot disturb the executor.
+    `on_change` is told of progress at most once a second per key; of an end, of a Job that was created and of
+    a change of its trouble at once; of nothing else. It is called from the event loop, so that what it does
+    or raises cannot disturb the executor.
     """
 
     def __init__(self, on_change: OnChange, clock: Callable[[], datetime]) -> None:
@@ -50,14 +51,21 @@ class Ledger:
         """Return the tasks that run."""
         return tuple(entry.record.task for entry in self._entries.values() if _is_running(entry.record))
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: Task, *, job: JobRef | None = None, is_released: bool = True) -> None:
         """Record a start. Raises ValueError while a task with the same key runs."""
         previous = self.record(task.key)
         if previous is not None and _is_running(previous):
             raise ValueError(f"task {task.key} is running; it must be cancelled first")
         is_again = previous is not None and previous.task.fingerprint == task.fingerprint
         attempts = previous.attempts + 1 if previous is not None and is_again else 1
-        record = TransferRecord(task, TransferState.RUNNING, attempts, started_at=self._clock())
+        record = TransferRecord(
+            task,
+            TransferState.RUNNING,
+            attempts,
+            started_at=self._clock(),
+            job=job,
+            is_released=is_released,
+        )
         notice = Throttle(lambda: self._tell(task.key), interval_seconds=NOTICE_INTERVAL_SECONDS)
         self._entries[task.key] = _Entry(record, notice)
 
@@ -66,6 +74,24 @@ class Ledger:
         entry = self._entries[key]
         entry.record = replace(entry.record, progress=line, progress_at=self._clock())
         entry.notice.request()
+
+    def note_job(self, key: str, job: JobRef) -> None:
+        """Record which Job a task is; the reconciler writes it down before it lets the Job begin."""
+        entry = self._entries[key]
+        entry.record = replace(entry.record, job=job)
+        self._tell(key)
+
+    def note_release(self, key: str) -> None:
+        """Record that the Job of a task has begun, or may."""
+        entry = self._entries[key]
+        entry.record = replace(entry.record, is_released=True)
+
+    def note_trouble(self, key: str, trouble: ErrorLine | None) -> None:
+        """Record why a task does not get on; None: it does."""
+        entry = self._entries[key]
+        if entry.record.trouble != trouble:
+            entry.record = replace(entry.record, trouble=trouble)
+            self._tell(key)
 
     def note_credentials(self, key: str, version: str) -> None:
         """Record which version of the Secrets a running task has now."""
@@ -78,7 +104,7 @@ class Ledger:
         entry = self._entries[key]
         if isinstance(line, ResultLine) and not _is_whole(line, entry.record.task.kind):
             line = build_failure("the worker gave a result without facts")
-        ended = replace(entry.record, finished_at=self._clock())
+        ended = replace(entry.record, finished_at=self._clock(), trouble=None)
         match line:
             case ResultLine():
                 entry.record = replace(

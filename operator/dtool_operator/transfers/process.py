@@ -8,9 +8,8 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -25,7 +24,7 @@ from dtool_operator.planning.task import (
     WorkerLine,
 )
 from dtool_operator.planning.transfer import RequestObserver, TransferRecord
-from dtool_operator.transfers.executor import UNKNOWN_BUCKET, OnChange, TaskCredentials
+from dtool_operator.transfers.executor import UNKNOWN_BUCKET, TaskCredentials
 from dtool_operator.transfers.ledger import Ledger, build_failure
 from dtool_operator.transfers.nursery import ZYGOTE_COMMAND, Nursery, Worker
 from dtool_operator.transfers.output import Tail, read_lines
@@ -59,7 +58,7 @@ class _Run:
 
 
 class ProcessExecutor:
-    """Implements `transfers.executor.Executor` with child processes.
+    """Implements `transfers.executor.Runner` with child processes; its records are in `ledger`.
 
     `state_dir` belongs to this operator process alone. `command` starts the zygote; a worker that is
     cancelled has `grace_seconds` between SIGTERM and SIGKILL.
@@ -69,14 +68,13 @@ class ProcessExecutor:
         self,
         state_dir: Path,
         *,
-        on_change: OnChange,
-        clock: Callable[[], datetime],
+        ledger: Ledger,
         on_requests: RequestObserver = lambda *_: None,
         command: Sequence[str] = ZYGOTE_COMMAND,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._state_dir = state_dir
-        self._ledger = Ledger(on_change, clock)
+        self._ledger = ledger
         self._on_requests = on_requests
         self._nursery = Nursery(command)
         self._grace_seconds = grace_seconds

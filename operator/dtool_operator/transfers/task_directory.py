@@ -42,7 +42,7 @@ class TaskDirectory:
         """Write the task document, what it points to, and the worker's variables. Raises OSError."""
         write_private_file(self.path / ENVIRONMENT_FILE, json.dumps(dict(environment)).encode())
         self.replace_credentials(credentials)
-        target = task.target.model_copy(
+        target = task.target and task.target.model_copy(
             update={
                 "credentials_file": self._file(_TARGET_KEYS, credentials.target),
                 "ca_bundle_file": self._file(_TARGET_CA, credentials.target_ca),
@@ -92,7 +92,10 @@ def build_environment(
     inherited: Mapping[str, str], task: Task, credentials: TaskCredentials
 ) -> dict[str, str]:
     """Choose a worker's variables; AWS's own only where a side of the task has no keys of its own."""
-    needs_ambient = credentials.target is None or (task.source is not None and credentials.source is None)
+    needs_ambient = any(
+        place is not None and keys is None
+        for place, keys in ((task.target, credentials.target), (task.source, credentials.source))
+    )
     return {
         name: value
         for name, value in inherited.items()

@@ -1,23 +1,28 @@
 """A worker from its task file to its exit code: JSON lines out.
 
 Owns signals, exit codes and what goes to the standard streams; what is done is in `task_run`. Runs in a child
-of the zygote, or as `python -m dtool_operator transfer TASK_FILE` in a Kubernetes Job. Loads neither kopf nor
-a Kubernetes client, and botocore only at the first request.
+of the zygote, or as `dtool-operator transfer -` in a Kubernetes Job, where the environment holds the task.
+Loads neither kopf nor a Kubernetes client, and botocore only at the first request.
 """
 
 import asyncio
 import os
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 
-from pydantic import ValidationError
-
-from dtool_operator.planning.task import ErrorLine, Location, Side, Task, WorkerLine
-from dtool_operator.transfers.credentials_file import FileCredentials
+from dtool_operator.planning.job_environment import (
+    SOURCE_CA_VARIABLE,
+    TARGET_CA_VARIABLE,
+    TASK_VARIABLE,
+    gather,
+)
+from dtool_operator.planning.task import ErrorLine, Location, ProgressLine, Side, Task, WorkerLine
+from dtool_operator.transfers.credentials_file import FileCredentials, write_private_file
 from dtool_operator.transfers.request_tally import OnAnswer, RequestTally
 from dtool_operator.transfers.task_run import build_internal_error, run_task
 from dtool_s3.publication.published import PublishedStore
@@ -33,18 +38,26 @@ EXIT_BAD_TASK = 2
 #: SIGTERM or SIGINT: the work was given up and its uploads aborted; no line says so.
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
+#: How often progress goes to a Pod's log, which the node keeps.
+LOGGED_PROGRESS_SECONDS = 2.0
+
 _MAX_THREADS = 64
+#: Instead of a task file: the environment has it, as in a Pod.
+FROM_ENVIRONMENT = Path("-")
 
 
 def run_transfer(task_file: Path, *, output: TextIO) -> int:
-    """Run the task in `task_file`; return one of the exit codes above.
+    """Run the task in `task_file` (or FROM_ENVIRONMENT); return one of the exit codes above.
 
     Ended by a signal it does not return: requests that hang in their threads would hold the process up.
     """
-    writer = _LineWriter(output)
+    writer: _LineWriter = _LineWriter(output)
     try:
-        task = Task.model_validate_json(task_file.read_bytes())
-    except (OSError, ValidationError) as error:
+        if task_file == FROM_ENVIRONMENT:
+            task, writer = read_pod_task(os.environ), _SparseLineWriter(output)
+        else:
+            task = Task.model_validate_json(task_file.read_bytes())
+    except (OSError, ValueError) as error:
         message = f"the task document cannot be read: {type(error).__name__}"  # its text may hold anything
         writer.emit(ErrorLine(reason="InternalError", message=message, retryable=True))
         return EXIT_BAD_TASK
@@ -71,6 +84,48 @@ class _LineWriter:
         self.has_failed = self.has_failed or isinstance(line, ErrorLine)
         self._output.write(f"{line.model_dump_json()}\n")
         self._output.flush()
+
+
+class _SparseLineWriter(_LineWriter):
+    """As above, for the log of a Pod: progress every two seconds, and the last before an end."""
+
+    def __init__(self, output: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(output)
+        self._clock = clock
+        self._next_time = float("-inf")
+        self._held: ProgressLine | None = None
+
+    def emit(self, line: WorkerLine) -> None:
+        """Write one line, or hold a progress until it is its time."""
+        if isinstance(line, ProgressLine):
+            self._held = line
+            if self._clock() >= self._next_time:
+                self._write_held()
+        else:
+            self._write_held()
+            super().emit(line)
+
+    def _write_held(self) -> None:
+        if self._held is not None:
+            line, self._held = self._held, None
+            self._next_time = self._clock() + LOGGED_PROGRESS_SECONDS
+            super().emit(line)
+
+
+def read_pod_task(environment: Mapping[str, str]) -> Task:
+    """Read the task of a Pod, and write the certificates that came with it where the task says.
+
+    Raises ValueError, OSError.
+    """
+    document = gather(environment, TASK_VARIABLE)
+    if document is None:
+        raise ValueError(f"{TASK_VARIABLE} is not set")
+    task = Task.model_validate_json(document)
+    for location, variable in ((task.target, TARGET_CA_VARIABLE), (task.source, SOURCE_CA_VARIABLE)):
+        text = gather(environment, variable)
+        if location is not None and location.ca_bundle_file is not None and text is not None:
+            write_private_file(Path(location.ca_bundle_file), text.encode())
+    return task
 
 
 async def _run(task: Task, emit: Callable[[WorkerLine], None]) -> None:
