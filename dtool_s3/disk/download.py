@@ -20,6 +20,7 @@ from dtool_s3.disk.write_behind import WriteBehind
 from dtool_s3.documents import MAX_OVERLAY_BYTES, MD5_HASH_FUNCTION, Manifest, ManifestItem
 from dtool_s3.errors import ContentDiffers, NotFound, NotSupported, SourceDamaged
 from dtool_s3.files.download import CHUNK_BYTES, ExpectedObject, download_file
+from dtool_s3.files.pace import Pace
 from dtool_s3.files.thread import in_thread
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.naming import name_few
@@ -52,19 +53,44 @@ async def download_dataset(
     proto dataset or what it was before. A dataset that is frozen there already with an equal manifest is read
     and hashed, and is a success without a write.
     """
-    found = await read_source(source, layout)
+    found = await read_copyable(source, layout)
+    place = DiskPlace(destination_uri(found.admin, base_uri))
+    pace = Pace(concurrency, chunk_bytes)
+    return await fill_place(source, found, place, base_uri, pace=pace, on_progress=on_progress)
+
+
+async def read_copyable(
+    source: Store, layout: DatasetLayout, *, manifest_sha256: str | None = None
+) -> SourceInventory:
+    """Read the dataset in the bucket; refuse what no complete copy can be made of. See `download_dataset`."""
+    found = await read_source(source, layout, manifest_sha256=manifest_sha256)
     if found.manifest.hash_function != MD5_HASH_FUNCTION:
         raise NotSupported(f"the manifest hashes with {found.manifest.hash_function[:40]!r}, not MD5")
     check_source_items(found.manifest, found.listing.items)
-    place = DiskPlace(destination_uri(found.admin, base_uri))
+    return found
+
+
+async def fill_place(
+    source: Store,
+    found: SourceInventory,
+    place: DiskPlace,
+    base_uri: str,
+    *,
+    pace: Pace,
+    on_progress: ProgressSink,
+) -> CopyResult:
+    """Make a dataset that was read the one at `place`, a directory in that of `base_uri`.
+
+    See `download_dataset`.
+    """
     there = await in_thread(_find_or_create, place, found, base_uri)
     items = found.manifest.items
     counter = ProgressCounter(on_progress, items_total=len(items), bytes_total=found.manifest.size_bytes)
     if there is not None and there.manifest is not None:
         return await _adopt(place, there, there.manifest, found, counter)
-    download = _DatasetDownload(source, found, place, chunk_bytes, counter)
+    download = _DatasetDownload(source, found, place, pace.chunk_bytes, counter)
     try:
-        return await download.run(concurrency)
+        return await download.run(pace.concurrency)
     finally:
         await download.small_files.close()
         await in_thread(place.remove_temporary)
@@ -100,7 +126,7 @@ async def _adopt(
 
     counter.enter(Phase.VERIFYING)
     await map_bounded(check, manifest.items.values(), limit=os.cpu_count() or 1)
-    return CopyResult(there.admin, _verification(found.manifest), moved=0)
+    return CopyResult(there.admin, full_verification(found.manifest), moved=0)
 
 
 @dataclass(slots=True)
@@ -130,7 +156,7 @@ class _DatasetDownload:
         await in_thread(place.check_documents, documents)
         self.counter.enter(Phase.FREEZING)
         await in_thread(place.freeze, self.found.admin, self.found.manifest_body)
-        return CopyResult(self.found.admin, _verification(manifest), self.moved)
+        return CopyResult(self.found.admin, full_verification(manifest), self.moved)
 
     async def _place_item(self, entry: tuple[str, ManifestItem]) -> None:
         """Bring one item into place, or see that it is there."""
@@ -192,7 +218,7 @@ class _DatasetDownload:
             raise SourceDamaged(f"{key!r} vanished from the source during the copy") from error
 
 
-def _verification(manifest: Manifest) -> Verification:
+def full_verification(manifest: Manifest) -> Verification:
     """Every byte of every item was read and hashed."""
     evidence = dict.fromkeys(Evidence, 0) | {Evidence.READ: len(manifest.items)}
     return Verification(items=len(manifest.items), size_bytes=manifest.size_bytes, evidence=evidence)

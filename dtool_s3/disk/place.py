@@ -100,7 +100,8 @@ class DiskPlace:
         Raises ContentDiffers where somebody else makes something there at the same time, OSError.
         """
         fields = admin.with_type(DatasetType.PROTO).as_dict()
-        new = _Broker(DiskStorageBroker.generate_uri(f".{uuid.uuid4().hex}.new", admin.uuid, base_uri))
+        name = f".{admin.uuid}.{uuid.uuid4().hex}.new"
+        new = _Broker(DiskStorageBroker.generate_uri(name, admin.uuid, base_uri))
         root = Path(new.get_readme_key()).parent
         try:
             new.create_structure()

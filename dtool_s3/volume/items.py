@@ -13,20 +13,13 @@ from dtool_s3.disk.read_ahead import SMALL_BYTES, ReadAhead
 from dtool_s3.documents import ManifestItem
 from dtool_s3.errors import ItemMissing, SourceDamaged
 from dtool_s3.files.local_file import WholeFile, open_file
+from dtool_s3.files.pace import Pace
 from dtool_s3.files.tree import TreeFile
-from dtool_s3.files.upload import CHUNK_BYTES, ExpectedFile, cut_file, upload_file
+from dtool_s3.files.upload import ExpectedFile, cut_file, upload_file
 from dtool_s3.layout import DatasetLayout, item_identifier
 from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.transfer.item_errors import writing_target
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much is done at a time: files in flight; files up to `chunk_bytes` are put whole."""
-
-    concurrency: int = 48
-    chunk_bytes: int = CHUNK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +40,7 @@ class VolumeUpload:
     target: Store
     layout: DatasetLayout
     there: Mapping[str, ListedObject]
-    effort: Effort
+    pace: Pace
     items: dict[str, ManifestItem] = field(default_factory=dict)
     moved: int = 0
 
@@ -62,11 +55,11 @@ class VolumeUpload:
                 await self._place_one(*taken)
                 counter.add(items=1, size_bytes=taken[0].size_bytes)
 
-        await run_workers(work, count=min(max(1, self.effort.concurrency), len(entries)))
+        await run_workers(work, count=min(max(1, self.pace.concurrency), len(entries)))
         counter.enter(Phase.VERIFYING)
 
     def _find_small(self, entry: VolumeFile) -> TreeFile | None:
-        return entry.file if entry.size_bytes <= min(SMALL_BYTES, self.effort.chunk_bytes) else None
+        return entry.file if entry.size_bytes <= min(SMALL_BYTES, self.pace.chunk_bytes) else None
 
     async def _place_one(self, entry: VolumeFile, read: WholeFile | None) -> None:
         """Bring one file into place, or see that it is there."""
@@ -90,7 +83,7 @@ class VolumeUpload:
                 self.layout,
                 entry.file,
                 entry.relpath,
-                chunk_bytes=self.effort.chunk_bytes,
+                chunk_bytes=self.pace.chunk_bytes,
                 expected=expected,
                 read=read,
             )
@@ -119,5 +112,5 @@ class VolumeUpload:
                 raise file.changed()
             if file.size_bytes == 0:
                 return md5_hexdigest(b""), {md5_hexdigest(b"")}
-            digests = await file.hash_parts(cut_file(file.size_bytes, self.effort.chunk_bytes))
+            digests = await file.hash_parts(cut_file(file.size_bytes, self.pace.chunk_bytes))
         return digests.md5, {digests.md5, multipart_etag(digests.parts)}

@@ -26,6 +26,7 @@ from dtool_s3.errors import (
     SourceDamaged,
     SourceNotFound,
 )
+from dtool_s3.files.pace import DEFAULT_PACE, Pace
 from dtool_s3.files.thread import in_thread
 from dtool_s3.files.tree import Tree
 from dtool_s3.layout import DatasetLayout, decode_handle, item_identifier
@@ -39,10 +40,8 @@ from dtool_s3.transfer.shared_budget import shared_budget
 from dtool_s3.transfer.target import put_document
 from dtool_s3.volume.dataset import VolumeDataset, check_files, read_volume_dataset
 from dtool_s3.volume.faults import using_volume
-from dtool_s3.volume.items import Effort, VolumeFile, VolumeUpload
+from dtool_s3.volume.items import VolumeFile, VolumeUpload
 from dtool_s3.volume.walk import NO_LIMITS, FoundFile, VolumeLimits, list_files
-
-DEFAULT_EFFORT = Effort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ async def upload_directory(
     layout: DatasetLayout,
     *,
     limits: VolumeLimits = NO_LIMITS,
-    effort: Effort = DEFAULT_EFFORT,
+    pace: Pace = DEFAULT_PACE,
     on_progress: ProgressSink = no_progress,
 ) -> UploadedFiles:
     """Make all files of a directory the items of the proto dataset at `layout`.
@@ -81,7 +80,7 @@ async def upload_directory(
             raise SourceNotFound(f"there are no files in the directory {str(tree)!r}")
         place = await _look_at(target, layout)
         await _remove_stale(target, place, files)
-        upload = VolumeUpload(target, layout, place.listing.items, effort)
+        upload = VolumeUpload(target, layout, place.listing.items, pace)
         entries = [VolumeFile(tree.file(f.relpath), f.relpath, f.size_bytes, f.mtime_ns / 1e9) for f in files]
         await upload.place(entries, on_progress)
         await asyncio.to_thread(_check_unchanged, tree, limits, files)
@@ -98,7 +97,7 @@ async def upload_dataset_directory(
     new: bool,
     manifest_sha256: str | None = None,
     limits: VolumeLimits = NO_LIMITS,
-    effort: Effort = DEFAULT_EFFORT,
+    pace: Pace = DEFAULT_PACE,
     on_progress: ProgressSink = no_progress,
 ) -> UploadedFiles:
     """Bring items, documents and manifest of a frozen dataset on a volume into the proto dataset at `layout`.
@@ -117,7 +116,7 @@ async def upload_dataset_directory(
         added = {DERIVED_FROM: derived_from_body(source.admin)} if new else {}
         check_nothing_extra(source.manifest, place.listing.items, place=layout.root)
         check_no_extra_documents({*source.documents, *added}, place.listing, place=layout.root)
-        upload = VolumeUpload(target, layout, place.listing.items, effort)
+        upload = VolumeUpload(target, layout, place.listing.items, pace)
         entries = [
             VolumeFile(source.item_file(item), item.relpath, item.size_bytes, item.utc_timestamp, item.hash)
             for item in source.manifest.items.values()

@@ -64,6 +64,28 @@ def list_files(tree: Tree, limits: VolumeLimits = NO_LIMITS) -> list[FoundFile]:
     return files
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a directory holds: its files, the first few entries that are none, and how many more of these."""
+
+    files: list[FoundFile]
+    problems: list[str]
+    hidden_count: int
+
+
+def survey_files(tree: Tree, limits: VolumeLimits = NO_LIMITS) -> Survey:
+    """List all files of a directory, and what else is there; nothing where there is no directory. Blocks.
+
+    Raises SourceTooLarge, NotSupported (a file above 5 TiB), UnsafePath, OSError.
+    """
+    walk = _Walk(tree, limits)
+    try:
+        files = list(walk.run())
+    except SourceNotFound:
+        files = []
+    return Survey(files, walk.problems, walk.problem_count - len(walk.problems))
+
+
 @dataclass(slots=True)
 class _Walk:
     """One look at everything below a directory."""

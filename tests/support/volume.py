@@ -7,13 +7,13 @@ from typing import Any
 
 from dtool_s3.creation import create_proto
 from dtool_s3.errors import AccessDenied
+from dtool_s3.files.pace import Pace
 from dtool_s3.files.tree import Tree
 from dtool_s3.layout import DatasetLayout, item_identifier
 from dtool_s3.store.faults import Fault
 from dtool_s3.store.memory import MemoryServer
 from dtool_s3.store.memory_store import MemoryStore
 from dtool_s3.transfer.engine import CopyResult
-from dtool_s3.volume.items import Effort
 from dtool_s3.volume.publishing import PublishRequest, publish_uploaded
 from dtool_s3.volume.upload import UploadedFiles, upload_dataset_directory, upload_directory
 
@@ -80,12 +80,12 @@ class VolumeScene:
 
     async def upload(self, **options: Any) -> UploadedFiles:
         """Upload the files, in parts of 64 bytes."""
-        options = {"effort": Effort(4, 64)} | options
+        options = {"pace": Pace(4, 64)} | options
         return await upload_directory(self.tree, self.store, self.layout, **options)
 
     async def upload_dataset(self, *, new: bool = False, **options: Any) -> UploadedFiles:
         """Upload the dataset in the directory, in parts of 64 bytes."""
-        options = {"effort": Effort(4, 64)} | options
+        options = {"pace": Pace(4, 64)} | options
         return await upload_dataset_directory(self.tree, self.store, self.layout, new=new, **options)
 
     async def publish(self, quiet_seconds: float = 30.0, **options: Any) -> CopyResult:

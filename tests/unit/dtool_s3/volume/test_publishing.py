@@ -21,11 +21,11 @@ from dtool_s3.errors import (
     UnsafePath,
     WrittenWhileFreezing,
 )
+from dtool_s3.files.pace import Pace
 from dtool_s3.layout import item_identifier, item_metadata
 from dtool_s3.store.faults import Fault
 from dtool_s3.transfer.plan import Evidence
 from dtool_s3.transfer.progress import Phase, Progress
-from dtool_s3.volume.items import Effort
 from dtool_s3.volume.publishing import PublishRequest
 from tests.support.datasets import md5
 from tests.support.volume import BUCKET, FILES, VolumeScene, make_volume_scene
@@ -292,7 +292,7 @@ async def test_an_unfinished_upload_is_not_published(tmp_path: Path) -> None:
     await scene.create()
     scene.interrupt("put", skip=1)
     with pytest.raises(AccessDenied):
-        await scene.upload(effort=Effort(1, 64))
+        await scene.upload(pace=Pace(1, 64))
     scene.server.faults.clear()
 
     with pytest.raises(InvalidManifest):

@@ -28,12 +28,12 @@ from dtool_s3.errors import (
     SourceTooLarge,
     UnsafePath,
 )
+from dtool_s3.files.pace import Pace
 from dtool_s3.files.tree import Tree
 from dtool_s3.layout import item_identifier, item_metadata
 from dtool_s3.store.faults import Fault
 from dtool_s3.transfer.progress import Phase, Progress
 from dtool_s3.volume.inspection import inspect_directory, inspect_stored
-from dtool_s3.volume.items import Effort
 from dtool_s3.volume.upload import upload_directory
 from dtool_s3.volume.walk import VolumeLimits, list_files
 from tests.support.datasets import md5
@@ -103,7 +103,7 @@ async def test_nothing_but_items_documents_and_manifest_is_ever_written(
 
 
 async def test_an_item_costs_one_request(scene: VolumeScene) -> None:
-    await scene.upload(effort=Effort(4, 1000))
+    await scene.upload(pace=Pace(4, 1000))
 
     counted = [request.operation for request in scene.server.requests]
     assert sorted(counted) == ["get", "list", *["put"] * (len(FILES) + 1)]
@@ -130,7 +130,7 @@ async def test_progress_tells_all_items_and_bytes(scene: VolumeScene) -> None:
 async def test_a_killed_upload_goes_on_where_it_was(scene: VolumeScene, operation: str) -> None:
     scene.interrupt(operation, skip=0 if operation == "complete_upload" else 2)
     with pytest.raises(AccessDenied):
-        await scene.upload(effort=Effort(1, 64))
+        await scene.upload(pace=Pace(1, 64))
     scene.server.faults.clear()
     there = {key for key in scene.stored() if key.startswith("data/")}
 
@@ -447,7 +447,7 @@ async def test_a_derived_dataset_names_its_source(dataset_scene: VolumeScene, tm
 async def test_a_killed_upload_of_a_dataset_goes_on(dataset_scene: VolumeScene) -> None:
     dataset_scene.interrupt("put", skip=1)
     with pytest.raises(AccessDenied):
-        await dataset_scene.upload_dataset(effort=Effort(1, 64))
+        await dataset_scene.upload_dataset(pace=Pace(1, 64))
     dataset_scene.server.faults.clear()
 
     assert 0 < (await dataset_scene.upload_dataset()).moved < len(ITEMS)
