@@ -6,7 +6,7 @@ Source: AWS, "ListObjectsV2", with `encoding-type=url`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from dtool_s3.errors import BucketUnreachable
@@ -29,7 +29,7 @@ def parse_page(body: bytes) -> ListingPage:
         space = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
         _require(root, f"{space}KeyCount" if root.tag == f"{space}ListBucketResult" else "")
         is_encoded = root.findtext(f"{space}EncodingType") == "url"
-        decode = unquote if is_encoded else str
+        decode = unquote_plus if is_encoded else str
         objects = tuple(_parse_entry(entry, space, decode) for entry in root.findall(f"{space}Contents"))
         prefixes = tuple(
             decode(_require(entry, f"{space}Prefix")) for entry in root.findall(f"{space}CommonPrefixes")

@@ -27,11 +27,11 @@ MAX_PARTS: Final = 10_000
 
 _Key = Annotated[str, Field(max_length=1024)]
 _Bytes = Annotated[int, Field(ge=0, le=MAX_OBJECT_BYTES)]
-_MD5 = Annotated[str, Field(pattern=r"\A[0-9a-f]{32}\Z")]
+_MD5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=2048)]], Field(max_length=8)
 ]
-_Etag = Annotated[str, Field(pattern=r"\A[\x21\x23-\x7e]{1,128}\Z")]
+_Etag = Annotated[str, Field(pattern=r"^[\x21\x23-\x7e]{1,128}$")]
 _UploadId = Annotated[str, Field(min_length=1, max_length=2048)]
 _Number = Annotated[int, Field(ge=1, le=MAX_PARTS)]
 
