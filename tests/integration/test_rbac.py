@@ -1,5 +1,6 @@
 """The RBAC rules on a real API server: what the operator and users may do, and what not."""
 
+import contextlib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,12 @@ ALLOWED_TO_OPERATOR = [
     "create leases --namespace=dtool-system",
     "get leases/dtool-operator --namespace=dtool-system",
     "update leases/dtool-operator --namespace=dtool-system",
+    "create secrets --namespace=dtool-system",
+    "create jobs --namespace=dtool-system",
+    "delete jobs --namespace=dtool-system",
+    "get pods --subresource=log --namespace=dtool-system",
+    "list events --namespace=dtool-system",
+    "create tokenreviews",
 ]
 FORBIDDEN_TO_OPERATOR = [
     "update dtooldatasets --namespace=TEAM",
@@ -41,8 +48,15 @@ FORBIDDEN_TO_OPERATOR = [
     "list configmaps --namespace=dtool-system",
     "list secrets --namespace=dtool-system",
     "watch secrets --all-namespaces",
-    "create secrets --namespace=dtool-system",
+    "create secrets --namespace=TEAM",
+    "patch secrets --namespace=dtool-system",
     "create pods --namespace=dtool-system",
+    "delete pods --namespace=dtool-system",
+    "create jobs --namespace=TEAM",
+    "list pods --namespace=TEAM",
+    "get pods --subresource=log --namespace=TEAM",
+    "list events --namespace=TEAM",
+    "create serviceaccounts --subresource=token --namespace=TEAM",
     "create rolebindings --namespace=TEAM",
     "patch namespaces",
     "update leases/another --namespace=dtool-system",
@@ -133,15 +147,31 @@ def test_a_team_lets_the_operator_read_its_secrets_by_one_rolebinding(
     control_plane: ControlPlane, team: str
 ) -> None:
     """Rule 5."""
-    role = "dtool-operator-secret-reader"
+    with bound(control_plane, team, "dtool-operator-secret-reader"):
+        assert is_allowed(control_plane, OPERATOR, f"get secrets --namespace={team}")
+        assert is_allowed(control_plane, OPERATOR, f"get configmaps --namespace={team}")
+        assert not is_allowed(control_plane, OPERATOR, f"list secrets --namespace={team}")
+        assert not is_allowed(control_plane, OPERATOR, "get secrets --namespace=default")
+
+
+def test_a_team_lets_the_operator_run_jobs_by_one_rolebinding(control_plane: ControlPlane, team: str) -> None:
+    with bound(control_plane, team, "dtool-operator-job-runner"):
+        assert is_allowed(control_plane, OPERATOR, f"create jobs --namespace={team}")
+        assert is_allowed(control_plane, OPERATOR, f"get pods --subresource=log --namespace={team}")
+        assert not is_allowed(control_plane, OPERATOR, f"list jobs --namespace={team}")
+        assert not is_allowed(control_plane, OPERATOR, f"create pods --namespace={team}")
+        assert not is_allowed(control_plane, OPERATOR, f"get secrets --namespace={team}")
+        assert not is_allowed(control_plane, OPERATOR, "create jobs --namespace=default")
+
+
+@contextlib.contextmanager
+def bound(control_plane: ControlPlane, team: str, role: str) -> Iterator[None]:
+    """Bind a role to the operator in the team's namespace, as the team does."""
     control_plane.kubectl(
         *("create", "rolebinding", role, f"--clusterrole={role}"),
         *("--serviceaccount=dtool-system:dtool-operator", f"--namespace={team}"),
     )
     try:
-        assert is_allowed(control_plane, OPERATOR, f"get secrets --namespace={team}")
-        assert is_allowed(control_plane, OPERATOR, f"get configmaps --namespace={team}")
-        assert not is_allowed(control_plane, OPERATOR, f"list secrets --namespace={team}")
-        assert not is_allowed(control_plane, OPERATOR, "get secrets --namespace=default")
+        yield
     finally:
         control_plane.kubectl("delete", "rolebinding", role, f"--namespace={team}")

@@ -63,7 +63,14 @@ async def _check_cluster(settings: Settings, connection: Connection) -> AsyncGen
     yield Finding("api server", ok=True, message=f"answers, {version.get('gitVersion', 'unknown version')}")
     kinds = await check_kinds(connection)
     yield kinds
-    yield await check_rights(connection, list_rights(settings.namespace, settings.lease_name))
+    has_jobs = settings.worker_image is not None
+    rights = list_rights(
+        settings.namespace,
+        settings.lease_name,
+        jobs=has_jobs,
+        signing=has_jobs and settings.signing_url is not None,
+    )
+    yield await check_rights(connection, rights)
     yield await _check_lease(settings, connection)
     if not kinds.ok:
         yield Finding("endpoint", ok=False, message="not checked", advice="install the CRDs first")

@@ -32,9 +32,19 @@ class Right:
         return f"{self.verb} {what}{name}{where}"
 
 
-def list_rights(namespace: str, lease_name: str) -> tuple[Right, ...]:
-    """Return all rights of an operator whose own namespace this is."""
-    return tuple(_build_rights(namespace, lease_name))
+def list_rights(
+    namespace: str, lease_name: str, *, jobs: bool = False, signing: bool = False
+) -> tuple[Right, ...]:
+    """Return all rights of an operator whose own namespace this is.
+
+    `jobs`: it runs Jobs (a worker image is set); `signing`: it serves their signing endpoint.
+    """
+    rights = list(_build_rights(namespace, lease_name))
+    if jobs:
+        rights += _build_job_rights(namespace)
+    if signing:
+        rights.append(Right("create", "authentication.k8s.io", "tokenreviews"))
+    return tuple(rights)
 
 
 def _build_rights(namespace: str, lease_name: str) -> Iterator[Right]:
@@ -54,6 +64,17 @@ def _build_rights(namespace: str, lease_name: str) -> Iterator[Right]:
     yield Right("create", leases, "leases", namespace=namespace)
     for verb in ("get", "update"):
         yield Right(verb, leases, "leases", namespace=namespace, name=lease_name)
+
+
+def _build_job_rights(namespace: str) -> Iterator[Right]:
+    for verb in ("create", "update", "delete"):
+        yield Right(verb, "", "secrets", namespace=namespace)
+    for verb in ("create", "get", "list", "patch", "delete"):
+        yield Right(verb, "batch", "jobs", namespace=namespace)
+    for verb in ("get", "list"):
+        yield Right(verb, "", "pods", namespace=namespace)
+    yield Right("get", "", "pods", "log", namespace=namespace)
+    yield Right("list", "", "events", namespace=namespace)
 
 
 async def check_rights(connection: Connection, rights: Sequence[Right]) -> Finding:
