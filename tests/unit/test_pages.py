@@ -1,5 +1,6 @@
 """What the pages show is valid, and what they link to is there."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft7Validator
 
 from dtool_operator import names
 from dtool_operator.api.bucket import parse_bucket
@@ -17,7 +19,6 @@ from tests.support.crd import find_faults
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
-VALUES = ROOT / "charts" / "dtool-operator" / "values.yaml"
 
 _CREATED = {"uid": "7a0c5b52-0000-4000-8000-000000000001", "creationTimestamp": "2026-11-01T00:00:00Z"}
 
@@ -59,29 +60,29 @@ def test_every_bucket_of_a_page_is_valid_where_it_is_shown(body: Body) -> None:
     assert bucket.namespace == "dtool-system" or find_reserved_field(bucket) is None
 
 
-def test_every_other_document_of_a_page_is_a_manifest_or_values_of_the_chart() -> None:
-    """Values of the chart have no kind, and no key that values.yaml has not."""
-    values = yaml.safe_load(VALUES.read_text())
+def test_every_document_without_a_kind_is_values_of_the_chart() -> None:
+    """As Helm does it: put over the chart's own values, and judged by their schema."""
+    chart = ROOT / "charts" / "dtool-operator"
+    defaults = yaml.safe_load((chart / "values.yaml").read_text())
+    schema = Draft7Validator(json.loads((chart / "values.schema.json").read_text()))
+    given = [(page, body) for page, body in list_documents() if "kind" not in body]
 
-    unknown = {
-        page: list(list_unknown_keys(body, values)) for page, body in list_documents() if "kind" not in body
+    faults = {page: [f.message for f in schema.iter_errors(merge(defaults, body))] for page, body in given}
+
+    assert {"install", "monitoring", "credentials"} <= faults.keys()
+    assert not any(faults.values()), faults
+
+
+def merge(values: Body, given: Body) -> Body:
+    """Put given values over a chart's."""
+    both = {
+        key: merge(values[key], given[key]) for key in values.keys() & given.keys() if is_map(values[key])
     }
-
-    assert {"install", "monitoring", "credentials"} <= unknown.keys()
-    assert not any(unknown.values()), unknown
+    return {**values, **given, **both}
 
 
-def list_unknown_keys(given: Body, values: Body, path: str = "") -> Iterator[str]:
-    """Yield the keys that the chart does not have; what is below an empty map is free."""
-    for key, value in given.items():
-        if key not in values:
-            yield f"{path}{key}"
-        elif path + key not in FREE and isinstance(value, dict) and values[key]:
-            yield from list_unknown_keys(value, values[key], f"{path}{key}.")
-
-
-#: Maps of the chart whose keys are the user's, although the chart has some by default.
-FREE = {"metrics.dashboard.labels"}
+def is_map(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def list_links(page: Path) -> Iterator[tuple[Path, str]]:
