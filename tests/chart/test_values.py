@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dtool_operator.planning.worker_pod import WorkerPod, parse_worker_pod
 from dtool_operator.settings import PREFIX, list_settings, read_settings
 from sandbox.errors import HelmError
 from tests.chart.cases import CASES, read_values
@@ -42,6 +43,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"workers": {"securityContext": {"runAsUser": 0}}}, "/workers/securityContext/runAsUser"),
     ({"workers": {"securityContext": {"privileged": True}}}, "privileged"),
     ({"workers": {"tolerations": [{"efect": "NoSchedule"}]}}, "efect"),
+    ({"workers": {"env": {"AWS_SECRET_ACCESS_KEY": "x"}}}, "AWS_SECRET_ACCESS_KEY"),
     ({"jobs": {"aboveSize": "100G"}}, "/jobs/aboveSize"),
     ({"jobs": {"aboveSize": 0}}, "/jobs/aboveSize"),
     ({"jobs": {"maxShards": 0}}, "/jobs/maxShards"),
@@ -196,19 +198,33 @@ def test_a_changed_worker_pod_starts_the_operator_again() -> None:
     assert annotations() != annotations(priorityClassName="batch")
 
 
-def test_the_worker_pod_file_holds_what_was_given_and_nothing_empty() -> None:
-    given = read_values("everything")["workers"]
+def read_worker_pod(values: Mapping[str, Any]) -> WorkerPod:
+    return parse_worker_pod(find(render(values), "ConfigMap")["data"]["pod.yaml"])
 
-    file = yaml.safe_load(find(render({"workers": given}), "ConfigMap")["data"]["pod.yaml"])
 
-    assert file == {
-        **{
-            key: given[key]
-            for key in ("nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets")
-        },
-        "resources": VALUES["workers"]["resources"],
-        "securityContext": VALUES["workers"]["securityContext"],
-    }
+def test_the_operator_reads_of_workers_what_was_given() -> None:
+    given = read_values("everything")
+
+    pod = read_worker_pod({**given, "workers": {**given["workers"], "serviceAccountName": "mover"}})
+
+    assert pod.node_selector == {"disk": "fast"}
+    assert pod.tolerations == ({"key": "batch", "operator": "Exists", "effect": "NoSchedule"},)
+    assert (pod.priority_class_name, pod.service_account_name) == ("batch", "mover")
+    assert [secret.name for secret in pod.image_pull_secrets] == ["registry"]
+    assert pod.env["https_proxy"] == "http://proxy.example.org:3128"
+    assert pod.env["NO_PROXY"].startswith(".example.org,")
+
+
+def test_the_workers_of_the_chart_are_by_default_those_of_the_operator() -> None:
+    assert read_worker_pod({}) == WorkerPod()
+
+
+def test_users_of_workers_can_be_left_to_the_cluster() -> None:
+    nobody = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+
+    context = read_worker_pod({"workers": {"securityContext": nobody}}).security_context
+
+    assert (context.run_as_user, context.run_as_group, context.fs_group) == (None, None, None)
 
 
 def test_services_are_no_settings() -> None:

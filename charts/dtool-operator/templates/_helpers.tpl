@@ -104,7 +104,16 @@ httpGet: {path: {{ .path }}, port: health}
 
 {{/* The file that tells the operator what worker Pods have beside their work. */}}
 {{- define "dtool-operator.workerPod" -}}
-{{- $pod := pick .Values.workers "resources" "nodeSelector" "tolerations" "affinity" "priorityClassName" "imagePullSecrets" "securityContext" }}
+{{- $pod := pick .Values.workers "resources" "nodeSelector" "tolerations" "affinity" "priorityClassName" "imagePullSecrets" "serviceAccountName" }}
+{{- /* Helm takes a key away whose value is null, and the operator one that is absent for its default */}}
+{{- $context := deepCopy .Values.workers.securityContext }}
+{{- range list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- if not (hasKey $context .) }}
+{{- $_ := set $context . nil }}
+{{- end }}
+{{- end }}
+{{- $_ := set $pod "securityContext" $context }}
+{{- $_ := set $pod "env" (merge (deepCopy .Values.workers.env) (include "dtool-operator.proxies" . | fromYaml)) }}
 {{- range $key, $value := $pod }}
 {{- with $value }}
 {{ $key }}: {{ toJson . }}
@@ -156,20 +165,26 @@ httpGet: {path: {{ .path }}, port: health}
 {{- end }}
 {{- end }}
 
-{{/* Proxies and certificates, as variables: the API server is never asked through a proxy. */}}
-{{- define "dtool-operator.surroundings" -}}
+{{/* Variables that name proxies, as a map: the API server and the cluster's own are asked without one. */}}
+{{- define "dtool-operator.proxies" -}}
 {{- $proxy := .Values.proxy }}
 {{- if or $proxy.httpProxy $proxy.httpsProxy }}
 {{- $direct := "$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local,localhost,127.0.0.1,::1" }}
 {{- $named := dict "HTTP_PROXY" $proxy.httpProxy "HTTPS_PROXY" $proxy.httpsProxy "NO_PROXY" (list $proxy.noProxy $direct | compact | join ",") }}
 {{- range $name, $value := $named }}
 {{- if $value }}
+{{ $name }}: {{ $value | quote }}
+{{ lower $name }}: {{ $value | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Proxies and certificates, as variables. */}}
+{{- define "dtool-operator.surroundings" -}}
+{{- range $name, $value := include "dtool-operator.proxies" . | fromYaml }}
 - name: {{ $name }}
   value: {{ $value | quote }}
-- name: {{ lower $name }}
-  value: {{ $value | quote }}
-{{- end }}
-{{- end }}
 {{- end }}
 {{- if .Values.trustedCA.configMapName }}
 {{- range list "SSL_CERT_FILE" "AWS_CA_BUNDLE" "REQUESTS_CA_BUNDLE" }}
