@@ -11,10 +11,10 @@ from dtool_operator.transfers.ledger import Ledger
 from dtool_operator.transfers.task_run import (
     PublishedOpener,
     StoreOpener,
-    build_internal_error,
     refuse_published,
     run_task,
 )
+from dtool_operator.transfers.telling import build_internal_error
 
 
 class InlineExecutor:

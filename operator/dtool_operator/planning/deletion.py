@@ -208,7 +208,8 @@ def _remove_from_volume(seen: ObservedDataset, fate: Fate) -> DatasetPlan:
     dataset = seen.dataset
     uuid = dataset_uuid(dataset) or dataset.meta.labels.get(LABEL_UUID, "")
     namespace, job = seen.cluster.namespaces.get(dataset.namespace), place_volume_job(seen, None)
-    if namespace is None or namespace.is_terminating or not is_uuid(uuid):
+    # before the status told a name no Job had begun
+    if namespace is None or namespace.is_terminating or not is_uuid(uuid) or dataset.status.name is None:
         return _release(seen)
     if isinstance(job, Refusal):
         return _release(seen, job.message)

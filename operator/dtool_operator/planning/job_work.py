@@ -156,7 +156,7 @@ def _build_on_volume(
             namespace=seen.dataset.namespace,
             fingerprint="",
             uuid=uuid,
-            volume=_place(seen.dataset.spec.volume),
+            volume=_place(seen.dataset.spec.volume, seen.dataset.status.name),
             job=job,
             method=VerifyMethod.CONTENT,
             request=find_request(seen.dataset) if kind is TaskKind.VERIFY else None,
@@ -166,6 +166,6 @@ def _build_on_volume(
     )
 
 
-def _place(volume: VolumeTarget | None) -> VolumePlace:
+def _place(volume: VolumeTarget | None, name: str | None = None) -> VolumePlace:
     assert volume is not None, "it is a dataset on a volume"
-    return VolumePlace(claim=volume.claim_name, path=volume.path)
+    return VolumePlace(claim=volume.claim_name, path=volume.path, name=name)

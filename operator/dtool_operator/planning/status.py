@@ -232,6 +232,7 @@ def _done(record: TransferRecord) -> dict[str, object]:
             _condition(ConditionType.METADATA_SYNCED, ConditionStatus.TRUE, Reason.SYNCED),
         ],
         "progress": None,
+        "uuid": record.task.uuid,
         **describe_facts(facts),
         **build_verification(record),
     }

@@ -86,12 +86,14 @@ class NewDataset(TaskModel):
 class VolumePlace(TaskModel):
     """A directory on a PersistentVolumeClaim of the dataset's namespace.
 
-    `layout`: of what is there, or shall be: plain files, or a dataset as dtool writes it. `directory`: where
-    the worker finds it, filled in by the executor.
+    `layout`: of what is there, or shall be: plain files, or a dataset as dtool writes it. `name`: of a
+    dataset that was brought there, in a directory of this name below `path`. `directory`: where the worker
+    finds the volume, filled in by the executor.
     """
 
     claim: str
     path: str = ""
+    name: str | None = None
     layout: Layout = Layout.DATASET
     directory: str | None = None
 

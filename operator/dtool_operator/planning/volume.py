@@ -5,6 +5,7 @@ directory in at once. The operator sees no volume: what it reports of one is the
 recorded before that began, about a volume that is the tenant's own. Nothing in S3 ever rests on it.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from dtool_operator.api.choice import Identity, VerifyMethod
@@ -16,7 +17,7 @@ from dtool_operator.planning.history import find_damage, was_frozen
 from dtool_operator.planning.identity import dataset_uuid
 from dtool_operator.planning.job_place import place_volume_job
 from dtool_operator.planning.job_work import build_download, build_volume_verification
-from dtool_operator.planning.observed import ObservedDataset, Refusal
+from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import claim_rank
 from dtool_operator.planning.plan import CancelTransfer, DatasetAction, ForgetTransfer
 from dtool_operator.planning.source_place import Origin, SourcePlace, resolve_source
@@ -51,7 +52,15 @@ def plan_on_volume(seen: ObservedDataset) -> DatasetPlan:
     if isinstance(job, Refusal):
         return refuse(seen, job)
     assert reader is not None, "who may not read the source is refused before"
-    return follow(seen, Work(build_download(seen, placed, storage, reader, job), source=reader))
+    plan = follow(seen, Work(build_download(seen, placed, storage, reader, job), source=reader))
+    return _with_name(plan, storage)
+
+
+def _with_name(plan: DatasetPlan, storage: StorageView) -> DatasetPlan:
+    """Say from the beginning what the directory will be called: a deletion must find what was begun."""
+    if plan.status is None or storage.source_admin is None:
+        return plan
+    return replace(plan, status=plan.status.model_copy(update={"name": storage.source_admin.name}))
 
 
 def resolve_on_volume(seen: ObservedDataset) -> SourcePlace | Refusal | None:

@@ -1,39 +1,37 @@
 """Runs one task document with stores that are given, and tells how it goes as worker lines.
 
-Owns the translation from the library's values. Knows nothing of processes, files and credentials: a worker
+Owns the translation to the library's calls. Knows nothing of processes, files and credentials: a worker
 process and an executor inside this process run the same code.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from dtool_operator.planning.task import (
-    DatasetFacts,
-    ErrorLine,
-    Location,
-    MismatchLine,
-    ProgressLine,
-    ResultLine,
-    Task,
-    TaskKind,
-    WorkerLine,
+from dtool_operator.planning.task import Location, ProgressLine, ResultLine, Task, TaskKind, WorkerLine
+from dtool_operator.transfers.telling import (
+    describe_dataset,
+    tell_error,
+    tell_frozen,
+    tell_progress,
+    tell_source,
+    tell_verified,
 )
 from dtool_operator.transfers.throttle import Throttle
-from dtool_s3.documents import AdminMetadata
+from dtool_operator.transfers.volume_run import VolumeWork
 from dtool_s3.errors import DtoolS3Error, SettingsError, WrittenWhileFreezing
 from dtool_s3.ingestion.engine import ingest_objects
 from dtool_s3.ingestion.plan import IngestRequest
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.proto_freezing import freeze_dataset
 from dtool_s3.store.protocol import Store
-from dtool_s3.transfer.engine import CopyRequest, CopyResult, copy_dataset
-from dtool_s3.transfer.plan import Evidence
+from dtool_s3.transfer.engine import CopyRequest, copy_dataset
 from dtool_s3.transfer.progress import Phase, Progress, ProgressSink
 from dtool_s3.transfer.removal import remove_dataset
-from dtool_s3.transfer.verify import Verification, require_complete, verify_dataset
+from dtool_s3.transfer.verify import require_complete, verify_dataset
+from dtool_s3.volume.inspection import inspect_stored
+from dtool_s3.volume.publishing import PublishRequest, publish_uploaded
 
 PROGRESS_INTERVAL_SECONDS = 0.5
-_MAX_MESSAGE_CHARACTERS = 2000
 
 #: Opens a bucket as the identity of a location sees it; no I/O yet. Whoever gives it closes what it opened.
 StoreOpener = Callable[[Location], Store]
@@ -59,25 +57,19 @@ async def run_task(
     throttle = Throttle(lambda: emit(latest[-1]), interval_seconds=PROGRESS_INTERVAL_SECONDS)
 
     def on_progress(progress: Progress) -> None:
-        latest[:] = [_progress_line(progress)]
+        latest[:] = [tell_progress(progress)]
         throttle.request()
 
     work = _Work(task, open_store, open_published, on_progress)
     try:
         line = await work.perform()
     except DtoolS3Error as error:
-        line = _error_line(error)
+        line = tell_error(error)
     except BaseException:
         throttle.drop()
         raise
     throttle.flush()
     emit(line)
-
-
-def build_internal_error(error: BaseException) -> ErrorLine:
-    """Describe a failure that nobody foresaw: by its class alone, its text may hold anything."""
-    message = f"the worker failed unexpectedly: {type(error).__name__}"
-    return ErrorLine(reason="InternalError", message=message, retryable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,34 +80,50 @@ class _Work:
     open_store: StoreOpener
     open_published: PublishedOpener
     on_progress: ProgressSink
+    shard: int = 0
 
     async def perform(self) -> WorkerLine:
-        match self.task.kind:
-            case TaskKind.COPY:
-                return await self._copy()
-            case TaskKind.INGEST:
-                return await self._ingest()
-            case TaskKind.FREEZE:
-                return await self._freeze()
-            case TaskKind.VERIFY:
-                return await self._verify()
-            case TaskKind.REMOVE:
-                return await self._remove()
+        if self.task.volume is not None:
+            return await VolumeWork(self.task, self.task.volume, self.open_store, self.on_progress).perform()
+        perform: dict[TaskKind, Callable[[], Awaitable[WorkerLine]]] = {
+            TaskKind.COPY: self._copy,
+            TaskKind.FREEZE: self._freeze,
+            TaskKind.INGEST: self._ingest,
+            TaskKind.INSPECT: self._inspect,
+            TaskKind.PUBLISH: self._publish,
+            TaskKind.REMOVE: self._remove,
+            TaskKind.VERIFY: self._verify,
+        }
+        chosen = perform.get(self.task.kind)
+        if chosen is None:
+            raise SettingsError(f"work of kind {self.task.kind} needs a volume")
+        return await chosen()
+
+    @property
+    def target(self) -> Location:
+        if self.task.target is None:
+            raise SettingsError(f"work of kind {self.task.kind} needs a target")
+        return self.task.target
 
     @property
     def layout(self) -> DatasetLayout:
-        return DatasetLayout(self.task.target.prefix, self.task.uuid)
+        return DatasetLayout(self.target.prefix, self.task.uuid)
 
     async def _copy(self) -> ResultLine:
+        source, request = self._prepare_copy()
+        target = self.open_store(self.target)
+        return tell_frozen(await copy_dataset(source, target, request, on_progress=self.on_progress))
+
+    def _prepare_copy(self) -> tuple[Store, CopyRequest]:
         task, new = self.task, self.task.new
         source_uuid = task.uuid if new is None else new.source_uuid
         if source_uuid is None:
             raise SettingsError("a derived dataset needs the uuid of its source")
         source, source_prefix = self._open_source()
-        request = CopyRequest(
+        return source, CopyRequest(
             uuid=source_uuid,
             source_prefix=source_prefix,
-            target_prefix=task.target.prefix,
+            target_prefix=self.target.prefix,
             server_side=task.server_side,
             concurrency=task.concurrency,
             target_uuid=None if new is None else task.uuid,
@@ -124,8 +132,6 @@ class _Work:
             manifest_sha256=task.manifest_sha256,
             max_size_bytes=task.max_size_bytes,
         )
-        target = self.open_store(task.target)
-        return _moved(await copy_dataset(source, target, request, on_progress=self.on_progress))
 
     def _open_source(self) -> tuple[Store, str]:
         """Return the source of a copy and the dataset's prefix there."""
@@ -144,7 +150,7 @@ class _Work:
         request = IngestRequest(
             uuid=task.uuid,
             source_prefix=task.source.prefix,
-            target_prefix=task.target.prefix,
+            target_prefix=self.target.prefix,
             name=new.name,
             creator_username=new.creator_username,
             readme=new.readme,
@@ -152,86 +158,52 @@ class _Work:
             concurrency=task.concurrency,
             max_size_bytes=task.max_size_bytes,
         )
-        source, target = self.open_store(task.source), self.open_store(task.target)
-        return _moved(await ingest_objects(source, target, request, on_progress=self.on_progress))
+        source, target = self.open_store(task.source), self.open_store(self.target)
+        return tell_frozen(await ingest_objects(source, target, request, on_progress=self.on_progress))
 
     async def _freeze(self) -> WorkerLine:
         self.on_progress(Progress(Phase.FREEZING, 0, 0, 0, 0))
         found = await freeze_dataset(
-            self.open_store(self.task.target),
+            self.open_store(self.target),
             self.layout,
             quiet_seconds=self.task.quiet_seconds,
             on_progress=self.on_progress,
         )
-        facts = _facts(found.admin, found.verification)
+        facts = describe_dataset(found.admin, found.verification)
         try:
             require_complete(found.verification)
         except DtoolS3Error as error:  # it was complete when it was frozen
-            return _error_line(WrittenWhileFreezing(str(error)), facts)
+            return tell_error(WrittenWhileFreezing(str(error)), facts)
         return ResultLine(facts=facts)
 
     async def _verify(self) -> WorkerLine:
         self.on_progress(Progress(Phase.VERIFYING, 0, 0, 0, 0))
         found = await verify_dataset(
-            self.open_store(self.task.target),
+            self.open_store(self.target),
             self.layout,
             method=self.task.method,
             concurrency=self.task.concurrency,
             on_progress=self.on_progress,
         )
-        facts = _facts(found.admin, found.verification)
-        try:
-            require_complete(found.verification)
-        except DtoolS3Error as error:
-            return _error_line(error, facts)
-        return ResultLine(facts=facts)
+        return tell_verified(found)
+
+    async def _inspect(self) -> ResultLine:
+        if self.task.source is None:
+            raise SettingsError("an inspection needs a source")
+        layout = DatasetLayout(self.task.source.prefix, self.task.uuid)
+        return tell_source(await inspect_stored(self.open_store(self.task.source), layout))
+
+    async def _publish(self) -> ResultLine:
+        request = PublishRequest(
+            quiet_seconds=self.task.quiet_seconds,
+            max_size_bytes=self.task.max_size_bytes,
+            manifest_sha256=self.task.manifest_sha256,
+        )
+        store = self.open_store(self.target)
+        return tell_frozen(await publish_uploaded(store, self.layout, request, on_progress=self.on_progress))
 
     async def _remove(self) -> ResultLine:
         self.on_progress(Progress(Phase.REMOVING, 0, 0, 0, 0))
-        store, only_proto = self.open_store(self.task.target), self.task.only_proto
+        store, only_proto = self.open_store(self.target), self.task.only_proto
         await remove_dataset(store, self.layout, only_proto=only_proto, on_progress=self.on_progress)
         return ResultLine()
-
-
-def _moved(result: CopyResult) -> ResultLine:
-    return ResultLine(facts=_facts(result.admin, result.verification, moved=result.moved))
-
-
-def _error_line(error: DtoolS3Error, facts: DatasetFacts | None = None) -> ErrorLine:
-    return ErrorLine(
-        reason=error.reason,
-        message=str(error)[:_MAX_MESSAGE_CHARACTERS],
-        retryable=error.retryable,
-        facts=facts,
-    )
-
-
-def _progress_line(progress: Progress) -> ProgressLine:
-    return ProgressLine(
-        phase=progress.phase.value,
-        items=progress.items,
-        items_total=progress.items_total,
-        bytes=progress.bytes,
-        bytes_total=progress.bytes_total,
-    )
-
-
-def _facts(admin: AdminMetadata, verification: Verification, *, moved: int = 0) -> DatasetFacts:
-    mismatches = verification.mismatches
-    return DatasetFacts(
-        name=admin.name,
-        creator_username=admin.creator_username,
-        created_at=admin.created_at,
-        frozen_at=admin.frozen_at,
-        items=verification.items,
-        size_bytes=verification.size_bytes,
-        etag_md5=verification.evidence.get(Evidence.ETAG_MD5, 0),
-        read=verification.evidence.get(Evidence.READ, 0),
-        same_as_source=verification.evidence.get(Evidence.SAME_AS_SOURCE, 0),
-        unproven=verification.unproven,
-        mismatch_count=verification.mismatch_count,
-        mismatches=tuple(
-            MismatchLine(relpath=m.relpath, expected=m.expected, found=m.found) for m in mismatches
-        ),
-        moved=moved,
-    )

@@ -24,7 +24,8 @@ from dtool_operator.planning.job_environment import (
 from dtool_operator.planning.task import ErrorLine, Location, ProgressLine, Side, Task, WorkerLine
 from dtool_operator.transfers.credentials_file import FileCredentials, write_private_file
 from dtool_operator.transfers.request_tally import OnAnswer, RequestTally
-from dtool_operator.transfers.task_run import build_internal_error, run_task
+from dtool_operator.transfers.task_run import run_task
+from dtool_operator.transfers.telling import build_internal_error
 from dtool_s3.publication.published import PublishedStore
 from dtool_s3.settings import Encryption, Endpoint, ambient_credentials
 from dtool_s3.store.s3 import S3Store

@@ -78,9 +78,9 @@ RELEASED: dict[str, tuple[ObservedDataset, str | None]] = {
         gone(seen(unfinished(), bucket(accessMode="ReadOnly"))),
         "DtoolBucket dtool-system/lab is ReadOnly",
     ),
-    "lies on a volume, where no Jobs run any more": (
+    "shall lie on a volume, where no Job has begun": (
         gone(seen(unfinished(dataset(bucketRef=None, volume={"claimName": "c"})))),
-        "Volumes need Jobs, and this operator runs none",
+        None,
     ),
     "has no uuid": (
         gone(

@@ -18,7 +18,8 @@ from dtool_operator.planning.task import (
     TaskKind,
     WorkerLine,
 )
-from dtool_operator.transfers.task_run import build_internal_error, run_task
+from dtool_operator.transfers.task_run import run_task
+from dtool_operator.transfers.telling import build_internal_error
 from dtool_s3.errors import BucketUnreachable
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.faults import Fault
