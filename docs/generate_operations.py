@@ -1,9 +1,10 @@
-"""Writes the tables of settings and metrics into their pages; a test asserts that they are true."""
+"""Writes the tables of settings, metrics and alerts into their pages; a test asserts that they are true."""
 # ruff: noqa: INP001, T201 (a script beside the pages it writes)
 
 import re
 from pathlib import Path
 
+import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -13,6 +14,7 @@ from dtool_operator.settings import PREFIX, list_settings
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "operations.md"
 MONITORING = ROOT / "docs" / "monitoring.md"
+ALERTS = ROOT / "charts" / "dtool-operator" / "files" / "alerts.yaml"
 
 
 def build_settings_table() -> str:
@@ -51,9 +53,23 @@ def write_settings(page: str) -> str:
     return _replace(page, "settings", build_settings_table())
 
 
-def write_metrics(page: str) -> str:
-    """Return docs/monitoring.md with its table as it is now."""
-    return _replace(page, "metrics", build_metrics_table())
+def write_monitoring(page: str) -> str:
+    """Return docs/monitoring.md with its tables as they are now."""
+    page = _replace(page, "metrics", build_metrics_table())
+    return _replace(page, "alerts", build_alerts_table())
+
+
+def build_alerts_table() -> str:
+    """Return one row for each alert of the chart."""
+    rows = ["| alert | when | severity |", "|---|---|---|"]
+    for group in yaml.safe_load(ALERTS.read_text())["groups"]:
+        for rule in group["rules"]:
+            anchor = rule["annotations"]["runbook_url"].rpartition("#")[2]
+            lasting = f", for {rule['for']}" if "for" in rule else ""
+            condition = _escape(" ".join(rule["expr"].split()))
+            severity = rule["labels"]["severity"]
+            rows.append(f"| [{rule['alert']}](alerts.md#{anchor}) | `{condition}`{lasting} | {severity} |")
+    return "\n".join(rows)
 
 
 def _build_row(family: Metric) -> str:
@@ -77,5 +93,5 @@ def _escape(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(write_settings(PAGE.read_text()))
-    MONITORING.write_text(write_metrics(MONITORING.read_text()))
+    MONITORING.write_text(write_monitoring(MONITORING.read_text()))
     print(f"wrote the tables of {PAGE.relative_to(ROOT)} and {MONITORING.relative_to(ROOT)}")

@@ -30,7 +30,7 @@ def test_the_tables_are_those_of_the_code(generator: ModuleType) -> None:
     page, monitoring = PAGE.read_text(), MONITORING.read_text()
 
     assert generator.write_settings(page) == page, "run `make docs`"
-    assert generator.write_metrics(monitoring) == monitoring, "run `make docs`"
+    assert generator.write_monitoring(monitoring) == monitoring, "run `make docs`"
 
 
 @pytest.mark.parametrize("page", [PAGE, MONITORING], ids=lambda page: page.stem)
