@@ -183,7 +183,7 @@ def _add_status(commands: Commands) -> None:
 def _add_cp(commands: Commands) -> None:
     about = "Copy a dataset, or make one: write a DtoolDataset and apply it. The operator does the rest."
     parser = _add(commands, "cp", "cp:run_cp", "copy or create a dataset", about=about, epilog=SOURCES)
-    parser.add_argument("source", metavar="SOURCE", help="see below")
+    parser.add_argument("source", metavar="SOURCE", help="what to copy, in one of the forms below")
     _add_namespace(parser)
     to = parser.add_mutually_exclusive_group(required=True)
     to.add_argument("--to-bucket", metavar="[NS/]NAME", help="DtoolBucket that shall keep it")

@@ -141,7 +141,7 @@ def _get(
 ) -> list[str]:
     """Return names; where all namespaces are asked `NAMESPACE/NAME`."""
     path = "{.metadata.namespace}/{.metadata.name}" if everywhere else "{.metadata.name}"
-    form = f"--output=jsonpath={{range .items[*]}}{path}{{'\\n'}}{{end}}"
+    form = f'--output=jsonpath={{range .items[*]}}{path}{{"\\n"}}{{end}}'
     place = ("--all-namespaces",) if everywhere else ()
     without = ("namespace",) if everywhere or is_global else ()
     return _call(("get", resource, *place, form, _TIMEOUT), rest, without=without)

@@ -83,7 +83,7 @@ def _foresee(
     kubectl: Kubectl, bodies: Sequence[Body], namespace: str, admins: frozenset[str]
 ) -> Iterable[Foresight]:
     parsed = [_parse(body) for body in bodies]
-    sight, now = gather(kubectl, namespace, bodies), datetime.now(UTC)
+    sight, now = gather(kubectl, namespace, bodies, admins), datetime.now(UTC)
     for one in parsed:
         if isinstance(one, DtoolBucket):
             yield foresee_bucket(sight, one, admins, now)
@@ -133,10 +133,12 @@ def _write(session: Session, plan: Foresight) -> None:
         ("Hidden from you", plan.hidden),
         ("S3 would be asked", plan.questions),
         ("Expected", plan.expected),
-        ("Actions", [f"{name}: {words}" for name, words in plan.actions] or ["none"]),
+        ("Actions", [f"{name}: {words}" for name, words in plan.actions]),
     )
     for title, lines in parts:
         _write_part(session, title, lines)
+    if not plan.actions:
+        output.write("\nNo action.\n")
     if plan.conditions:
         output.write("\n")
         rows = [(str(c.type), str(c.status), c.reason, c.message) for c in plan.conditions]

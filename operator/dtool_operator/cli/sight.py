@@ -3,7 +3,7 @@
 Reads through kubectl only. What he may not read is named, so that the planner's "not found" is not believed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,15 +27,18 @@ class Sight:
     hidden: tuple[str, ...]
 
 
-def gather(kubectl: Kubectl, namespace: str, given: Iterable[Body]) -> Sight:
-    """Read buckets, datasets and namespaces; `given` are manifests that count instead of what is there."""
+def gather(kubectl: Kubectl, namespace: str, given: Iterable[Body], admins: Iterable[str]) -> Sight:
+    """Read buckets, datasets and namespaces; `given` are manifests that count instead of what is there.
+
+    Who may not list all namespaces may often read the buckets of those of the administrators, `admins`.
+    """
     world, hidden = World(), list[str]()
     given = list(given)
     for body in given:
         _put(world, body)
     kinds = ((BUCKET_PLURAL, BUCKETS), (DATASET_PLURAL, DATASETS))
     for plural, resource in kinds:
-        bodies, is_all = _list(kubectl, resource, namespace)
+        bodies, is_all = _list(kubectl, resource, [namespace, *(admins if plural == BUCKET_PLURAL else ())])
         hidden += [] if is_all else [f"{plural} of other namespaces"]
         for body in bodies:
             world.put(plural, body)
@@ -53,18 +56,21 @@ def _put(world: World, body: Body) -> None:
         world.put(plural, body)
 
 
-def _list(kubectl: Kubectl, resource: str, namespace: str) -> tuple[list[Body], bool]:
+def _list(kubectl: Kubectl, resource: str, namespaces: Sequence[str]) -> tuple[list[Body], bool]:
+    """List a kind everywhere or, where the user may not, in some namespaces; tell whether these are all."""
+    found = _attempt(kubectl, resource, EVERYWHERE)
+    if found is not None:
+        return found, True
+    return [body for one in namespaces for body in _attempt(kubectl, resource, Place(one)) or ()], False
+
+
+def _attempt(kubectl: Kubectl, resource: str, place: Place) -> list[Body] | None:
     try:
-        return kubectl.list_all(resource, EVERYWHERE), True
+        return kubectl.list_all(resource, place)
     except CommandFailed as error:
         if error.reason != "Forbidden":
             raise
-    try:
-        return kubectl.list_all(resource, Place(namespace)), False
-    except CommandFailed as error:
-        if error.reason != "Forbidden":
-            raise
-        return [], False
+        return None
 
 
 def _read_named(kubectl: Kubectl, world: World, body: Body) -> list[str]:
