@@ -210,7 +210,6 @@ def _start(
         *binaries.kubelet,
         f"--config={directory / 'kubelet.yaml'}",
         f"--kubeconfig={control_plane / 'kubelet.kubeconfig'}",
-        f"--root-dir={directory / 'kubelet'}",
         f"--cert-dir={directory / 'kubelet-pki'}",
         f"--hostname-override={NAME}",
     ]

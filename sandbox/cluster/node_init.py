@@ -58,6 +58,7 @@ def become_init(settings: dict[str, Any]) -> None:
     attach("-t", "tmpfs", "tmpfs", "/run")
     mount_kernel_settings()
     mount_private_folders(directory)
+    mount_kubelet_folder(directory)
     mount_control_groups(settings)
     unfinished = directory / "init.unfinished"
     unfinished.write_text(f"{pid}\n")
@@ -92,6 +93,14 @@ def mount_private_folders(directory: Path) -> None:
         options = f"lowerdir={folder},upperdir={upper},workdir={work}"
         attach("-t", "overlay", "-o", options, "overlay", str(folder))
     attach("--bind", str(kept), str(directory))
+
+
+def mount_kubelet_folder(directory: Path) -> None:
+    """Keep kubelet's files on the disk, under their usual short name: paths of sockets end at 107 bytes."""
+    kept, usual = directory / "kubelet", Path("/var/lib/kubelet")
+    kept.mkdir()
+    usual.mkdir(exist_ok=True)
+    attach("--bind", str(kept), str(usual))
 
 
 def mount_control_groups(settings: dict[str, Any]) -> None:
