@@ -8,15 +8,14 @@ but unfinished uploads of its own items.
 """
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from dtool_s3.concurrency import map_bounded, run_together, run_workers
+from dtool_s3.concurrency import map_bounded, run_together
 from dtool_s3.documents import MAX_OVERLAY_BYTES, AdminMetadata
 from dtool_s3.errors import AccessDenied, NotFound, NotSupported, SourceDamaged
-from dtool_s3.layout import DatasetLayout
 from dtool_s3.store.protocol import ListedObject, Store
 from dtool_s3.transfer.budget import ByteBudget
 from dtool_s3.transfer.derivation import (
@@ -24,7 +23,6 @@ from dtool_s3.transfer.derivation import (
     check_identity,
     derived_from_body,
     frozen_admin_metadata,
-    new_admin_metadata,
 )
 from dtool_s3.transfer.inventory import (
     SourceInventory,
@@ -34,12 +32,11 @@ from dtool_s3.transfer.inventory import (
     read_target,
     refusing_large,
 )
-from dtool_s3.transfer.items import ItemMover, PlacedItem
-from dtool_s3.transfer.multipart import GRACE_SECONDS, abort_uploads
-from dtool_s3.transfer.parts import S3_LIMITS, PartLimits
-from dtool_s3.transfer.plan import Evidence, ItemPlan, check_size, plan_copy
+from dtool_s3.transfer.multipart import abort_uploads
+from dtool_s3.transfer.placing import Placing, start_placing
+from dtool_s3.transfer.plan import ItemPlan, check_size, plan_copy
 from dtool_s3.transfer.progress import Phase, ProgressCounter, ProgressSink, no_progress
-from dtool_s3.transfer.shared_budget import shared_budget
+from dtool_s3.transfer.request import CopyRequest
 from dtool_s3.transfer.target import (
     Frozen,
     Proven,
@@ -51,49 +48,7 @@ from dtool_s3.transfer.target import (
 )
 from dtool_s3.transfer.verify import Verification
 
-#: Small items that one worker copies at a time: beside the first, so many more.
-_COPIED_IN_TURN = 7
-
-
-@dataclass(frozen=True, slots=True)
-class CopyRequest:
-    """What to copy where: one UUID from `source_prefix` to `target_prefix`, which are known to be right.
-
-    `server_side`: the target's credentials may be used to read the source. `concurrency`: items in flight.
-    `limits`: from which sizes on items move in parts. `grace_seconds`: how long a cancelled copy waits for a
-    part under way, so that none stays behind. `pause_seconds`: see `dtool_s3.transfer.target.publish`.
-    `memory_bytes`: of items' bytes, how many may be in memory at a time; None: a share of what all transfers
-    of this process have together.
-
-    `target_uuid`, `name`, `creator_username`, all or none: make a derived dataset with this identity, created
-    and frozen now, whose annotation `derived_from` names the source. `manifest_sha256`: the only manifest
-    that is accepted. `max_size_bytes`: a larger source is not copied.
-    """
-
-    uuid: str
-    source_prefix: str
-    target_prefix: str
-    server_side: bool = True
-    concurrency: int = 64
-    limits: PartLimits = S3_LIMITS
-    grace_seconds: float = GRACE_SECONDS
-    pause_seconds: float = 1.0
-    memory_bytes: int | None = None
-    target_uuid: str | None = None
-    name: str | None = None
-    creator_username: str | None = None
-    manifest_sha256: str | None = None
-    max_size_bytes: int | None = None
-
-    @property
-    def source_layout(self) -> DatasetLayout:
-        """Keys of the source."""
-        return DatasetLayout(self.source_prefix, self.uuid)
-
-    @property
-    def target_layout(self) -> DatasetLayout:
-        """Keys of the copy."""
-        return DatasetLayout(self.target_prefix, self.target_uuid or self.uuid)
+__all__ = ["CopyRequest", "CopyResult", "copy_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +94,7 @@ async def copy_dataset(
 
 @dataclass(slots=True)
 class _DatasetCopy:
-    """One run: what is in place so far, by which evidence; ETags by identifier where they are no MD5."""
+    """One run: what is to be copied where, and what is known of both places."""
 
     source: Store
     target: Store
@@ -147,9 +102,6 @@ class _DatasetCopy:
     found: SourceInventory
     place: TargetInventory
     clock: Callable[[], float]
-    etags: dict[str, str] = field(default_factory=dict)
-    evidence: Counter[Evidence] = field(default_factory=Counter)
-    moved: int = 0
 
     async def run(self, on_progress: ProgressSink) -> CopyResult:
         """Do everything from the plan to the frozen dataset."""
@@ -162,23 +114,25 @@ class _DatasetCopy:
         counter = ProgressCounter(
             on_progress, items_total=len(manifest.items), bytes_total=manifest.size_bytes
         )
-        mover = self._mover(must_stream=not server_side)
+        items = start_placing(
+            self.source, target, request, self.found.has_base64_handles, server_side=server_side
+        )
         documents = dict(structure)
         await run_together(
-            self._place_items(mover, plans, counter),
-            self._place_documents(mover.budget, added, documents),
+            items.place(plans, counter),
+            self._place_documents(items.mover.budget, added, documents),
         )
         counter.enter(Phase.VERIFYING)
-        if mover.has_uploaded:
+        if items.mover.has_uploaded:
             # a start whose answer was lost and that the store repeated is known to nobody
             with suppress(AccessDenied, NotSupported):
                 await abort_uploads(target, layout.data_prefix)
         counter.enter(Phase.FREEZING)
         admin = frozen_admin_metadata(proto, now=self.clock()) if request.target_uuid else proto
         frozen = Frozen(admin, manifest, self.found.manifest_body)
-        proven = Proven(self.etags, documents)
+        proven = Proven(items.etags, documents)
         await publish(target, layout, frozen, proven, pause_seconds=request.pause_seconds)
-        return self._result(await self._read_back(admin))
+        return self._result(await self._read_back(admin), items)
 
     async def _begin(self) -> tuple[AdminMetadata, dict[str, str]]:
         """Make the proto dataset; return what it is, or the source's identity where the copy keeps that.
@@ -188,8 +142,7 @@ class _DatasetCopy:
         request, proto = self.request, self.found.admin
         if request.target_uuid is None:
             return proto, await ensure_proto(self.target, self.place, proto)
-        name, creator = request.name or "", request.creator_username or ""  # `check_identity` saw to them
-        proto = new_admin_metadata(request.target_uuid, name, creator, now=self.clock())
+        proto = request.proto_metadata(proto, now=self.clock())
         structure = await ensure_proto(self.target, self.place, proto)
         return await self._read_back(proto), structure
 
@@ -205,40 +158,6 @@ class _DatasetCopy:
         self.found = replace(self.found, listing=self.found.listing.without_items())
         self.place = replace(self.place, listing=self.place.listing.without_items())
         return plans
-
-    def _mover(self, *, must_stream: bool) -> ItemMover:
-        request = self.request
-        budget = shared_budget() if request.memory_bytes is None else ByteBudget(request.memory_bytes)
-        return ItemMover(
-            self.source,
-            self.target,
-            request.target_layout,
-            keeps_headers=self.found.has_base64_handles,
-            must_stream=must_stream,
-            limits=request.limits,
-            grace_seconds=request.grace_seconds,
-            budget=budget,
-        )
-
-    async def _place_items(self, mover: ItemMover, plans: deque[ItemPlan], counter: ProgressCounter) -> None:
-        """Bring all items into place; the first failure stops the rest and is raised as it is."""
-        workers = min(max(1, self.request.concurrency), len(plans))
-
-        async def work() -> None:
-            while plans:
-                taken = _take_few(plans, mover, workers)
-                found = await mover.place_many(taken) if len(taken) > 1 else [await mover.place(taken[0])]
-                for plan, placed in zip(taken, found, strict=True):
-                    self._note(plan, placed)
-                    counter.add(items=1, size_bytes=plan.item.size_bytes)
-
-        await run_workers(work, count=workers)
-
-    def _note(self, plan: ItemPlan, placed: PlacedItem) -> None:
-        if placed.etag != plan.item.hash:
-            self.etags[plan.identifier] = placed.etag
-        self.evidence[placed.evidence] += 1
-        self.moved += placed.is_moved
 
     async def _place_documents(
         self, budget: ByteBudget, added: Mapping[str, bytes], etags: dict[str, str]
@@ -262,24 +181,8 @@ class _DatasetCopy:
         documents = {n: o for n, o in self.found.listing.documents.items() if n not in added}
         etags.update(zip(documents, await map_bounded(copy, documents.items()), strict=True))
 
-    def _result(self, admin: AdminMetadata) -> CopyResult:
-        manifest = self.found.manifest
-        verification = Verification(
-            items=len(manifest.items),
-            size_bytes=manifest.size_bytes,
-            evidence={kind: self.evidence[kind] for kind in Evidence},
-        )
-        return CopyResult(admin, verification, self.moved)
-
-
-def _take_few(plans: deque[ItemPlan], mover: ItemMover, workers: int) -> list[ItemPlan]:
-    """Take the next item, and more that are copied with it; fewer towards the end, so that none waits."""
-    taken = [plans.popleft()]
-    if mover.may_copy_many(taken[0]):
-        limit = min(_COPIED_IN_TURN, len(plans) // (2 * workers))
-        while len(taken) <= limit and mover.may_copy_many(plans[0]):
-            taken.append(plans.popleft())
-    return taken
+    def _result(self, admin: AdminMetadata, items: Placing) -> CopyResult:
+        return CopyResult(admin, items.verification(self.found.manifest), items.moved)
 
 
 async def _read_document(source: Store, key: str) -> bytes:

@@ -127,7 +127,8 @@ async def _give_up(target: Store, key: str, started: Sequence[Upload]) -> None:
         await target.abort_upload(upload)
 
 
-async def abort_uploads(store: Store, prefix: str) -> None:
-    """Abort the unfinished uploads of keys that start with `prefix`."""
+async def abort_uploads(store: Store, prefix: str, *, holds: Callable[[str], bool] | None = None) -> None:
+    """Abort the unfinished uploads of keys that start with `prefix`, of those for which `holds` is true."""
     for upload in await store.list_uploads(prefix):
-        await store.abort_upload(upload)
+        if holds is None or holds(upload.key):
+            await store.abort_upload(upload)

@@ -69,13 +69,22 @@ async def ensure_proto(target: Store, place: TargetInventory, admin: AdminMetada
     Returns the ETag of structure.json by its name, for `Proven.documents`. Aborts uploads of items that an
     earlier run left behind. Raises UUIDTaken with nothing else written, StorageError.
     """
-    structure = await prepare_place(target, place.layout)
-    if place.admin is None:
-        await put_first_admin_metadata(target, place.layout, admin)
+    structure = await begin_proto(target, place, admin)
     # left by a run that was killed: completed after the freeze, one would replace an item of a frozen
     # dataset; without the right to list them nothing can be done about it
     with suppress(AccessDenied, NotSupported):
         await abort_uploads(target, place.layout.data_prefix)
+    return structure
+
+
+async def begin_proto(target: Store, place: TargetInventory, admin: AdminMetadata) -> dict[str, str]:
+    """Do what `ensure_proto` does, and leave uploads alone: several may begin the same one at a time.
+
+    Every key is written only where nothing is yet; of several writers the first counts.
+    """
+    structure = await prepare_place(target, place.layout)
+    if place.admin is None:
+        await put_first_admin_metadata(target, place.layout, admin)
     return {"structure.json": structure}
 
 
