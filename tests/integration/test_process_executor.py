@@ -18,6 +18,7 @@ import pytest
 from dtool_operator.planning.task import Location, Task, TaskKind
 from dtool_operator.planning.transfer import RequestObserver, TransferRecord, TransferState
 from dtool_operator.transfers.executor import TaskCredentials
+from dtool_operator.transfers.ledger import Ledger
 from dtool_operator.transfers.process import ProcessExecutor
 from dtool_s3.settings import Credentials, Secret
 from tests.support.eventually import eventually_async
@@ -77,8 +78,7 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
     ) -> ProcessExecutor:
         executor = ProcessExecutor(
             tmp_path / "state",
-            on_change=([] if changes is None else changes).append,
-            clock=lambda: datetime.now(UTC),
+            ledger=Ledger(([] if changes is None else changes).append, lambda: datetime.now(UTC)),
             command=_zygote_of(script),
             grace_seconds=grace_seconds,
             on_requests=on_requests,
@@ -171,7 +171,7 @@ async def test_a_worker_that_is_killed_is_a_failed_transfer(play: Play, tmp_path
 
 async def test_a_worker_that_cannot_be_started_is_a_failed_transfer(tmp_path: Path) -> None:
     executor = ProcessExecutor(
-        tmp_path, on_change=lambda _: None, clock=lambda: datetime.now(UTC), command=("/no/such/program",)
+        tmp_path, ledger=Ledger(lambda _: None, lambda: datetime.now(UTC)), command=("/no/such/program",)
     )
 
     record = await _run(executor)
@@ -184,7 +184,7 @@ async def test_a_worker_that_cannot_be_started_is_a_failed_transfer(tmp_path: Pa
 async def test_a_state_directory_that_cannot_be_made_is_a_failed_transfer(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     executor = ProcessExecutor(
-        tmp_path / "file" / "state", on_change=lambda _: None, clock=lambda: datetime.now(UTC)
+        tmp_path / "file" / "state", ledger=Ledger(lambda _: None, lambda: datetime.now(UTC))
     )
 
     record = await _run(executor)
@@ -426,8 +426,7 @@ async def test_a_listener_that_fails_disturbs_no_transfer(tmp_path: Path) -> Non
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
     executor = ProcessExecutor(
         tmp_path,
-        on_change=fail,
-        clock=lambda: datetime.now(UTC),
+        ledger=Ledger(fail, lambda: datetime.now(UTC)),
         command=_zygote_of(_prints(PROGRESS % 1, RESULT)),
     )
 
@@ -540,8 +539,7 @@ async def test_a_worker_that_could_not_be_forked_is_a_failed_transfer(tmp_path: 
     )
     executor = ProcessExecutor(
         tmp_path,
-        on_change=lambda _: None,
-        clock=lambda: datetime.now(UTC),
+        ledger=Ledger(lambda _: None, lambda: datetime.now(UTC)),
         command=(sys.executable, "-S", "-c", refusing),
     )
 
