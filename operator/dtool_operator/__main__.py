@@ -124,23 +124,18 @@ def _run(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> int
 async def _run_operator(settings: Settings, worker: "WorkerSettings | None") -> None:
     from dtool_operator.adapters.cluster import KubernetesCluster  # noqa: PLC0415
     from dtool_operator.adapters.connection import Connection  # noqa: PLC0415
-    from dtool_operator.adapters.job_secrets import JobSecrets  # noqa: PLC0415
-    from dtool_operator.adapters.jobs import KubernetesJobs  # noqa: PLC0415
-    from dtool_operator.adapters.own_secrets import KubernetesOwnSecrets  # noqa: PLC0415
     from dtool_operator.handlers.app import OperatorProcess  # noqa: PLC0415
     from dtool_operator.handlers.leadership import build_leadership  # noqa: PLC0415
     from dtool_operator.metrics import Metrics  # noqa: PLC0415
-    from dtool_operator.reconcile.build import JobServices, build_operator  # noqa: PLC0415
-    from dtool_operator.transfers.job_run import JobSettings  # noqa: PLC0415
+    from dtool_operator.reconcile.build import build_operator  # noqa: PLC0415
+    from dtool_operator.reconcile.job_service import JobService  # noqa: PLC0415
 
     metrics = Metrics()
     connection = Connection(writes_per_second=settings.api_writes_per_second, observer=metrics)
-    cluster = KubernetesCluster(connection, operator_namespace=settings.namespace)
-    jobs = JobServices(
-        JobSettings(settings.namespace, worker),
-        KubernetesJobs(connection, operator_namespace=settings.namespace),
-        JobSecrets(KubernetesOwnSecrets(connection, namespace=settings.namespace)),
+    cluster = KubernetesCluster(
+        connection, operator_namespace=settings.namespace, service_account=settings.service_account
     )
+    jobs = JobService(settings, worker, connection)
     operator = build_operator(settings, cluster, metrics=metrics, jobs=jobs)
     leadership = build_leadership(settings)
     await OperatorProcess(settings, cluster, operator, metrics=metrics, leadership=leadership).run()

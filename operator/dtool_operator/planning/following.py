@@ -19,6 +19,7 @@ from dtool_operator.planning.conclusion import (
 )
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.imported import is_imported
+from dtool_operator.planning.manifests import is_job_of
 from dtool_operator.planning.metadata import expect_metadata
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target
@@ -36,7 +37,7 @@ from dtool_operator.planning.plan import (
 )
 from dtool_operator.planning.standing import Standing, find_failure, find_pause, find_standing, is_running
 from dtool_operator.planning.task import Task, TaskKind
-from dtool_operator.planning.transfer import TransferRecord, is_job_of, read_job
+from dtool_operator.planning.transfer import TransferRecord, read_job
 from dtool_operator.planning.verdict import Done, Kept, Refused, Suspended, Verdict, Working
 from dtool_operator.planning.work import build_refresh, build_start, name_source, plan_owner
 

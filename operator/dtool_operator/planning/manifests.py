@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dtool_operator import names
+from dtool_operator.api.work_status import JobReference
 from dtool_operator.planning.job_environment import (
     SOURCE_CA_VARIABLE,
     TARGET_CA_VARIABLE,
@@ -81,6 +82,11 @@ def build_job_name(task: Task) -> str:
         _NOT_DNS.sub("", text.lower()) for text in (task.kind.value, task.key, task.fingerprint)
     )
     return f"dtool-{kind}-{uid[:8]}-{fingerprint[:8]}"
+
+
+def is_job_of(known: JobReference, task: Task) -> bool:
+    """Tell whether a status names a Job of exactly this work."""
+    return known.name == build_job_name(task)
 
 
 def build_job(

@@ -8,10 +8,10 @@ from dtool_operator.planning.conclusion import DatasetPlan
 from dtool_operator.planning.following import Work, follow
 from dtool_operator.planning.job_place import place_copy_job
 from dtool_operator.planning.job_work import build_share, build_source_inspection, with_job
+from dtool_operator.planning.manifests import is_job_of
 from dtool_operator.planning.observed import JobPolicy, ObservedDataset
 from dtool_operator.planning.standing import Standing, find_standing
 from dtool_operator.planning.task import Task
-from dtool_operator.planning.transfer import is_job_of
 from dtool_operator.planning.upload import inspect
 
 

@@ -34,16 +34,6 @@ def read_job(known: JobReference) -> JobRef:
     return JobRef(known.namespace, known.name, known.uid)
 
 
-def name_job(task: Task) -> str:
-    """Return the name of a task's Job; the same for the same work on the same object."""
-    return f"dtool-{task.kind.lower()}-{task.key[:8]}-{task.fingerprint[:8]}"
-
-
-def is_job_of(known: JobReference, task: Task) -> bool:
-    """Tell whether a status names a Job of exactly this work."""
-    return known.name == name_job(task)
-
-
 @dataclass(frozen=True, slots=True)
 class TransferRecord:
     """A task and what became of it so far; `attempts` counts starts of this fingerprint.

@@ -1,6 +1,5 @@
 """Puts the operator together from its settings: the composition root of everything behind the handlers."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dtool_operator.adapters.cluster import Cluster
@@ -9,26 +8,13 @@ from dtool_operator.metrics import Metrics
 from dtool_operator.planning.observed import JobPolicy, Policy
 from dtool_operator.planning.transfer import RequestObserver
 from dtool_operator.reconcile.dataset import CrashPoint, pass_by
+from dtool_operator.reconcile.job_service import JobService
 from dtool_operator.reconcile.operator import Operator
 from dtool_operator.settings import Settings
 from dtool_operator.transfers.executor import Executor, OnChange
-from dtool_operator.transfers.job import JobExecutor
-from dtool_operator.transfers.job_api import Grants, JobsApi
-from dtool_operator.transfers.job_keys import KeySecrets
-from dtool_operator.transfers.job_run import JobSettings
 from dtool_operator.transfers.ledger import Ledger
 from dtool_operator.transfers.process import ProcessExecutor
 from dtool_operator.transfers.routing import RoutingExecutor
-
-
-@dataclass(frozen=True, slots=True)
-class JobServices:
-    """What Jobs need of the world; `grants`: the signing endpoint's, where there is one."""
-
-    settings: JobSettings
-    api: JobsApi
-    secrets: KeySecrets
-    grants: Grants | None = None
 
 
 def build_operator(
@@ -37,7 +23,7 @@ def build_operator(
     *,
     metrics: Metrics | None = None,
     crash_point: CrashPoint = pass_by,
-    jobs: JobServices | None = None,
+    jobs: JobService | None = None,
 ) -> Operator:
     """Build the operator; nothing is started, and no I/O happens yet.
 
@@ -49,17 +35,8 @@ def build_operator(
     def build_executor(on_change: OnChange) -> Executor:
         ledger = Ledger(on_change, lambda: datetime.now(UTC))
         process = ProcessExecutor(settings.state_dir, ledger=ledger, on_requests=on_requests)
-        if jobs is None:
-            return RoutingExecutor(ledger, process=process)
-        followed = JobExecutor(
-            jobs.settings,
-            ledger=ledger,
-            api=jobs.api,
-            secrets=jobs.secrets,
-            grants=jobs.grants,
-            on_requests=on_requests,
-        )
-        return RoutingExecutor(ledger, process=process, jobs=followed)
+        job_executor = None if jobs is None else jobs.build_executor(ledger, on_requests)
+        return RoutingExecutor(ledger, process=process, jobs=job_executor)
 
     return Operator(
         cluster=cluster,
@@ -68,6 +45,7 @@ def build_operator(
         policy=build_policy(settings),
         workers=settings.reconcile_workers,
         metrics=metrics,
+        jobs=jobs,
         crash_point=crash_point,
     )
 

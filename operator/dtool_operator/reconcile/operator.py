@@ -31,6 +31,7 @@ from dtool_operator.reconcile.bucket import BucketReconciler
 from dtool_operator.reconcile.dataset import CrashPoint, DatasetReconciler, Surroundings, pass_by
 from dtool_operator.reconcile.dataset_index import Dataset
 from dtool_operator.reconcile.invalid import InvalidReconciler
+from dtool_operator.reconcile.job_service import JobService
 from dtool_operator.reconcile.metering import TransferMeter, take_census
 from dtool_operator.reconcile.queue import Key, WorkQueue
 from dtool_operator.reconcile.relations import Bucket, object_key
@@ -69,6 +70,7 @@ class Operator:
         policy: Policy,
         workers: int = 8,
         metrics: Metrics | None = None,
+        jobs: JobService | None = None,
         crash_point: CrashPoint = pass_by,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -97,6 +99,7 @@ class Operator:
         self._waking = Waking(
             world=self.world, queue=self.queue, buckets=self.buckets, places=policy.max_transfers
         )
+        self._jobs = jobs
         self._tasks: list[asyncio.Task[None]] = []
         self._synced = asyncio.Event()
 
@@ -138,6 +141,8 @@ class Operator:
         if uid is None:
             raise ApiFailure(f"there is no namespace {CLUSTER_NAMESPACE}: its uid stands for the cluster")
         self.world.cluster_uid = uid
+        if self._jobs is not None:
+            await self._jobs.start()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
 
     async def stop(self) -> None:
@@ -146,6 +151,8 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.queue.close()
+        if self._jobs is not None:
+            await self._jobs.stop()
         await self._executor.close()
         self._stores.close()
         await self._cluster.close()

@@ -6,9 +6,10 @@ Owns which runs there are, and which Jobs are left to be deleted. What a Pod say
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
-from dtool_operator.planning.task import ErrorLine, Task
+from dtool_operator.planning.task import ErrorLine, SigningPlace, Task
 from dtool_operator.planning.transfer import JobRef, RequestObserver, TransferRecord
 from dtool_operator.transfers.executor import TaskCredentials
 from dtool_operator.transfers.job_api import Grants, JobsApi
@@ -51,6 +52,11 @@ class JobExecutor:
         """Jobs that nobody follows any more and that are still to be deleted, by key."""
         self._chores: set[asyncio.Task[None]] = set()
         self._is_closed = False
+
+    def reach_signing_at(self, place: SigningPlace) -> None:
+        """Tell the Pods of Jobs that are made from now on where the signing endpoint is."""
+        self._settings = replace(self._settings, signing=place)
+        self._tools = replace(self._tools, settings=self._settings)
 
     def prepare(self) -> None:
         """See the protocol: nothing is left on this machine."""
