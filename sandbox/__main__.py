@@ -22,7 +22,8 @@ COMMANDS = {
     "cluster-down": "end the cluster and remove its directory",
 }
 NEXT = """kubectl get nodes
-helm install dtool-operator charts/dtool-operator --namespace dtool-system --create-namespace
+helm install dtool-operator charts/dtool-operator --namespace dtool-system --create-namespace \\
+    --set image.tag=dev
 """
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.cluster.cluster import Cluster, running_cluster
+from sandbox.cluster.cluster import Cluster, load_cluster, running_cluster
+from sandbox.cluster.control_group import ControlGroup, remove_abandoned_groups
 from sandbox.cluster.image import ImageSource, write_image
 from sandbox.cluster.node import Node
 from sandbox.errors import KubectlError
@@ -191,7 +192,7 @@ def test_what_a_cluster_started_is_gone_when_it_ends(cluster_programs: None, tmp
         processes = processes_below(other)
         assert len(processes) > 8  # shims and containers too
 
-    assert not [pid for pid in processes if is_running(pid)]
+    have_ended(processes)
     assert machine_state() == before
 
 
@@ -216,6 +217,35 @@ def test_a_cluster_that_crashed_is_cleaned_up_by_the_next_start(
     assert machine_state() == before
 
 
+def test_a_cluster_ends_with_the_program_that_was_killed_and_the_next_one_clears_up(
+    cluster_programs: None, tmp_path: Path
+) -> None:
+    before = machine_state()
+    program = f"""
+from pathlib import Path
+from sandbox.cluster.cluster import running_cluster
+with running_cluster(Path({str(tmp_path / "killed")!r}), say=lambda _: None):
+    print("ready", flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == "ready\n"
+        cluster = load_cluster(tmp_path / "killed")
+        assert cluster is not None
+        processes = processes_below(cluster)
+        killed.kill()
+
+    eventually(lambda: have_ended(processes), within=20)
+    assert machine_state()["groups"] != before["groups"]
+
+    remove_abandoned_groups()
+
+    assert machine_state() == before
+
+
 def wait(cluster: RealCluster, namespace: str, condition: str, *what: str) -> None:
     cluster.kubectl("wait", f"--namespace={namespace}", f"--for={condition}", "--timeout=90s", *what)
 
@@ -225,6 +255,11 @@ def obtain(cluster: RealCluster, *arguments: str) -> str:
         return cluster.kubectl(*arguments)
     except KubectlError as error:
         raise AssertionError(str(error)) from error
+
+
+def have_ended(pids: set[int]) -> None:
+    running = [pid for pid in pids if is_running(pid)]
+    assert not running, f"the processes {running} still run"
 
 
 def is_running(pid: int) -> bool:
@@ -264,12 +299,14 @@ def processes_below(cluster: Cluster) -> set[int]:
 def machine_state() -> dict[str, Any]:
     """Read what a node could leave behind on this machine, or change."""
     settings = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
-    groups = Path("/sys/fs/cgroup").glob("*/dtool-sandbox-*")
+    # one with processes in it is of another cluster that somebody runs
+    names = {path.name for path in Path("/sys/fs/cgroup").glob("*/dtool-sandbox-*")}
+    groups = [name for name in names if not ControlGroup(name).has_processes()]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     folders = (path for root in ("/run", "/var/lib", "/var/log") for path in Path(root).iterdir())
     return {
         "mounts": sorted(line.split(" ", 2)[2] for line in mounts),
-        "groups": sorted(map(str, groups)),
+        "groups": sorted(groups),
         "settings": {name: Path("/proc/sys", name).read_text() for name in settings},
         "folders": sorted(map(str, folders)),
     }
