@@ -65,6 +65,23 @@ class Settings:
             f"The operator's own namespace; default: the one of its Pod, else {DEFAULT_NAMESPACE}.",
         ),
     ]
+    service_account: Annotated[
+        str,
+        Setting(
+            "dtool-operator",
+            parse_object_name,
+            "Name of the operator's ServiceAccount, for the command lines that its messages tell teams.",
+        ),
+    ]
+    watch_namespaces: Annotated[
+        frozenset[str],
+        Setting(
+            "",
+            parse_names,
+            "Namespaces whose objects are looked at, beside the operator's own and those of administrators; "
+            "default: all.",
+        ),
+    ]
     admin_namespaces: Annotated[
         frozenset[str],
         Setting(
@@ -280,6 +297,8 @@ def read_settings(
     values.setdefault("namespace", _read_namespace(namespace_file))
     values.setdefault("identity", socket.gethostname())
     values["admin_namespaces"] = values.get("admin_namespaces") or frozenset({values["namespace"]})
+    if values["watch_namespaces"]:
+        values["watch_namespaces"] |= {values["namespace"], *values["admin_namespaces"]}
     if values["backoff_cap"] < values["backoff_base"]:
         raise InvalidSetting(f"{PREFIX}BACKOFF_CAP: must not be shorter than {PREFIX}BACKOFF_BASE")
     return Settings(**values)

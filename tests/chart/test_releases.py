@@ -17,6 +17,7 @@ import pytest
 from sandbox.controlplane import ControlPlane, running_control_plane
 from sandbox.errors import HelmError, KubectlError
 from sandbox.helm import run_helm
+from sandbox.operator_process import start_operator
 from tests.chart.cases import CASES, read_values
 from tests.support.chart import CHART, pod_of, render
 from tests.support.eventually import eventually
@@ -180,7 +181,6 @@ def check(kubeconfig: Path, state_dir: Path, **settings: str) -> subprocess.Comp
 
 def test_a_second_installation_stands_beside_the_first(cluster: Cluster) -> None:
     cluster.install()
-    cluster.kubectl("create", "namespace", "chem")
 
     with pytest.raises(HelmError, match=r"dtool-operator.*exists and cannot be imported"):
         cluster.install(namespace="second", chart=CHART)
@@ -194,7 +194,38 @@ def test_a_second_installation_stands_beside_the_first(cluster: Cluster) -> None
     assert "clusterrole.rbac.authorization.k8s.io/dtool-operator-secret-reader" in cluster.list_names(
         "clusterroles"
     )
-    assert "role.rbac.authorization.k8s.io/dtool-chem-objects" not in cluster.list_names("roles")
+    assert "clusterrole.rbac.authorization.k8s.io/dtool-chem" not in cluster.list_names("clusterroles")
+
+
+def test_objects_outside_the_named_namespaces_are_left_alone(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.install()
+    for name in ("alice", "bob"):
+        cluster.kubectl("create", "namespace", name)
+        cluster.apply({**DATASET, "metadata": {"name": "rnaseq", "namespace": name}})
+    kubeconfig = cluster.control_plane.service_account_kubeconfig(NAMESPACE, "dtool-operator")
+
+    operator = start_operator(
+        tmp_path,
+        kubeconfig=kubeconfig,
+        endpoints=["aws"],
+        tied=True,
+        settings={"DTOOL_OPERATOR_WATCH_NAMESPACES": "alice"},
+    )
+    try:
+        eventually(lambda: assert_reason(cluster, "alice", "BucketNotFound"), within=30)
+        cluster.kubectl("annotate", "dtooldataset/rnaseq", "--namespace=bob", "touched=yes")
+        cluster.kubectl("delete", "dtooldataset/rnaseq", "--namespace=alice")  # its finalizer goes
+        assert_reason(cluster, "bob", "")
+    finally:
+        operator.stop()
+
+
+def assert_reason(cluster: Cluster, namespace: str, reason: str) -> None:
+    path = '{.status.conditions[?(@.type=="Ready")].reason}'
+    found = cluster.kubectl(
+        "get", "dtooldataset/rnaseq", f"--namespace={namespace}", f"--output=jsonpath={path}"
+    )
+    assert found == reason
 
 
 @pytest.mark.parametrize("case", ["defaults", "everything", "loopback"])

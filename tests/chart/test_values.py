@@ -67,8 +67,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "metrics.serviceMonitor.enabled: needs metrics.service.enabled",
     ),
 ]
-#: Settings that are not the administrator's in a Pod: its namespace, its directory, its name.
-FIXED = {"namespace", "state_dir", "identity"}
+#: Settings that are not the administrator's in a Pod: who and where it is, and its directory.
+FIXED = {"namespace", "service_account", "state_dir", "identity"}
 
 
 @pytest.mark.parametrize(("values", "said"), REFUSED, ids=lambda value: json.dumps(value)[:60])

@@ -66,13 +66,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.signing.url | default $own }}
 {{- end }}
 
-{{/* Namespaces that are watched, with commas; empty: all. */}}
-{{- define "dtool-operator.watchNamespaces" -}}
-{{- with .Values.watchNamespaces }}
-{{- concat . $.Values.adminNamespaces (list $.Release.Namespace) | uniq | sortAlpha | join "," }}
-{{- end }}
-{{- end }}
-
 {{/* Resources: what was given, else what the number of transfers asks for. Measured: the operator takes 330 MiB
 with 10,000 objects; a transfer 60 to 80 MiB, 260 with 100,000 items, 490 where large items pass through it. */}}
 {{- define "dtool-operator.resources" -}}
@@ -126,6 +119,8 @@ httpGet: {path: {{ .path }}, port: health}
 {{- $values := .Values -}}
 - name: DTOOL_OPERATOR_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: DTOOL_OPERATOR_SERVICE_ACCOUNT
+  valueFrom: {fieldRef: {fieldPath: spec.serviceAccountName}}
 {{- $plain := dict
   "STATE_DIR" "/var/lib/dtool-operator"
   "HEALTH_HOST" $values.bindAddress
@@ -133,7 +128,7 @@ httpGet: {path: {{ .path }}, port: health}
   "MAX_TRANSFERS" $values.maxConcurrentTransfers
   "LEADER_ELECTION" $values.leaderElection.enabled
   "LEASE_NAME" (include "dtool-operator.leaseName" .)
-  "WATCH_NAMESPACES" (include "dtool-operator.watchNamespaces" .)
+  "WATCH_NAMESPACES" (join "," $values.watchNamespaces)
   "ADMIN_NAMESPACES" (join "," $values.adminNamespaces)
   "ALLOWED_ENDPOINTS" (join "," $values.allowedEndpoints)
   "ALLOWED_HTTP_HOSTS" (join "," $values.allowedHTTPHosts)
@@ -192,22 +187,6 @@ httpGet: {path: {{ .path }}, port: health}
   value: /etc/dtool-operator/trusted/ca.crt
 {{- end }}
 {{- end }}
-{{- end }}
-
-{{/* Rights on the objects of namespaces: everywhere, or in each that is watched. */}}
-{{- define "dtool-operator.objectRules" -}}
-- apiGroups: [dtool.dev]
-  resources: [dtoolbuckets, dtooldatasets]
-  verbs: [get, list, watch, patch]
-- apiGroups: [dtool.dev]
-  resources: [dtooldatasets]
-  verbs: [create, delete]
-- apiGroups: [dtool.dev]
-  resources: [dtoolbuckets/status, dtooldatasets/status]
-  verbs: [patch]
-- apiGroups: [""]
-  resources: [events]
-  verbs: [create, patch]
 {{- end }}
 
 {{/* Rights to see what becomes of the Pods of Jobs. */}}

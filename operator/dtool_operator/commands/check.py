@@ -81,7 +81,9 @@ async def _check_cluster(settings: Settings, connection: Connection) -> AsyncGen
         return
     if not buckets:
         yield Finding("endpoint", ok=True, message="there are no DtoolBuckets yet")
-    cluster = KubernetesCluster(connection, operator_namespace=settings.namespace)
+    cluster = KubernetesCluster(
+        connection, operator_namespace=settings.namespace, service_account=settings.service_account
+    )
     policy = Policy(admin_namespaces=settings.admin_namespaces, allowed_endpoints=settings.allowed_endpoints)
     for finding in await check_endpoints(cluster, buckets, policy):
         yield finding

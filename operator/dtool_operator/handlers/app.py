@@ -4,7 +4,6 @@ Owns the order of things and nothing of what the operator does.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -15,19 +14,16 @@ from typing import Any, Final
 import kopf
 
 from dtool_operator.adapters.cluster import Cluster
-from dtool_operator.adapters.connection import NotConfigured
 from dtool_operator.adapters.lease import Leadership, LeaseLost
-from dtool_operator.errors import ApiFailure
 from dtool_operator.handlers.health import HealthServer
 from dtool_operator.handlers.informer import Login, build_registry, build_settings
+from dtool_operator.handlers.prerequisites import Prerequisites
+from dtool_operator.handlers.scope import ScopedSink
 from dtool_operator.handlers.sink import Operator
 from dtool_operator.handlers.watch import WATCH_PATIENCE, Watch, WatchKeeper
 from dtool_operator.metrics import Metrics
-from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
 from dtool_operator.settings import Settings
 
-_KINDS: Final = frozenset({BUCKET_PLURAL, DATASET_PLURAL})
-_RETRY: Final = timedelta(seconds=2)
 _TLS_CLOSE: Final = timedelta(seconds=0.25)
 EXIT_LEASE_LOST: Final = 3
 """Of the process: others may work already, so nothing is ended in order; the kernel ends the workers."""
@@ -55,12 +51,14 @@ class OperatorProcess:
         self._operator = operator
         self._metrics = metrics or Metrics()
         self._leadership = leadership
+        self._prerequisites = Prerequisites(cluster)
         self._is_waiting = False
         self._login = login or Login()
         self._end_at_once = end_at_once
-        self._watch = Watch(operator)
+        sink = ScopedSink(operator, settings.watch_namespaces)
+        self._watch = Watch(sink)
         self._keeper = WatchKeeper(
-            self._watch, operator, cluster, interval=settings.resync_interval, patience=watch_patience
+            self._watch, sink, cluster, interval=settings.resync_interval, patience=watch_patience
         )
         self._keeping: asyncio.Task[None] | None = None
         self._holding: asyncio.Task[None] | None = None
@@ -84,7 +82,7 @@ class OperatorProcess:
         _LOG.info("health_served", extra={"port": self.health.port})
         try:
             self._take_signals()
-            if not await self._wait_for_kinds() or not await self._lead():
+            if not await self._prerequisites.wait(self.stop) or not await self._lead():
                 return
             self._is_started = True
             await self._operator.start()
@@ -112,8 +110,12 @@ class OperatorProcess:
         """Say why the operator does not work yet, or None.
 
         One that waits for the Lease is ready to: a rolling update ends the old replica, which has the Lease,
-        only when the new one is ready.
+        only when the new one is ready. One that cannot even ask for it is not.
         """
+        if self._prerequisites.missing is not None:
+            return self._prerequisites.missing
+        if self._is_waiting and self._leadership is not None and self._leadership.trouble is not None:
+            return self._leadership.trouble
         if not self._is_waiting and not self._keeper.is_synced:
             return "not all objects have been seen yet"
         return self.find_problem()
@@ -185,25 +187,3 @@ class OperatorProcess:
         if self._leadership is not None:
             leadership, self._leadership = self._leadership, None
             await leadership.release()
-
-    async def _wait_for_kinds(self) -> bool:
-        """Wait until both CRDs are served; False if told to stop before.
-
-        kopf looks only once which kinds there are, and would never notice one that came later.
-        """
-        was_told = False
-        while not self.stop.is_set():
-            try:
-                missing = _KINDS - await self._cluster.list_served_plurals()
-                if not missing:
-                    return True
-                level, why = logging.INFO, f"CRDs are missing: {', '.join(sorted(missing))}"
-            except NotConfigured:
-                raise
-            except ApiFailure as failure:
-                level, why = logging.WARNING, failure.message
-            _LOG.log(logging.DEBUG if was_told else level, "waiting_for_crds", extra={"why": why})
-            was_told = True
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stop.wait(), _RETRY.total_seconds())
-        return False

@@ -33,6 +33,19 @@ def test_without_any_variable_the_defaults_hold() -> None:
     assert settings.identity == socket.gethostname()
 
 
+def test_own_and_administrators_namespaces_are_watched_where_some_are_named() -> None:
+    variables = {
+        "DTOOL_OPERATOR_NAMESPACE": "storage",
+        "DTOOL_OPERATOR_ADMIN_NAMESPACES": "instruments",
+        "DTOOL_OPERATOR_WATCH_NAMESPACES": "alice,bob",
+    }
+
+    settings = read_settings(variables)
+
+    assert settings.watch_namespaces == {"alice", "bob", "storage", "instruments"}
+    assert read_settings({}, namespace_file=NOWHERE).watch_namespaces == frozenset()
+
+
 def test_variables_replace_defaults() -> None:
     environment = {
         "DTOOL_OPERATOR_NAMESPACE": "storage",
