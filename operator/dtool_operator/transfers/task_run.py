@@ -27,6 +27,8 @@ from dtool_s3.store.protocol import Store
 from dtool_s3.transfer.engine import CopyRequest, copy_dataset
 from dtool_s3.transfer.progress import Phase, Progress, ProgressSink
 from dtool_s3.transfer.removal import remove_dataset
+from dtool_s3.transfer.shard import Shard
+from dtool_s3.transfer.share import copy_items
 from dtool_s3.transfer.verify import require_complete, verify_dataset
 from dtool_s3.volume.inspection import inspect_stored
 from dtool_s3.volume.publishing import PublishRequest, publish_uploaded
@@ -46,9 +48,16 @@ def refuse_published(url: str) -> Store:
 
 
 async def run_task(
-    task: Task, open_store: StoreOpener, emit: Emit, *, open_published: PublishedOpener = refuse_published
+    task: Task,
+    open_store: StoreOpener,
+    emit: Emit,
+    *,
+    open_published: PublishedOpener = refuse_published,
+    shard: int = 0,
 ) -> None:
     """Run a task; emit progress (at most twice a second, the last always), then one result or error.
+
+    `shard`: which share of the items this worker copies, where the task's Job has several.
 
     Failures that the library names become an ErrorLine; anything else is raised, as is a cancellation, after
     unfinished uploads were aborted.
@@ -60,7 +69,7 @@ async def run_task(
         latest[:] = [tell_progress(progress)]
         throttle.request()
 
-    work = _Work(task, open_store, open_published, on_progress)
+    work = _Work(task, open_store, open_published, on_progress, shard)
     try:
         line = await work.perform()
     except DtoolS3Error as error:
@@ -87,6 +96,7 @@ class _Work:
             return await VolumeWork(self.task, self.task.volume, self.open_store, self.on_progress).perform()
         perform: dict[TaskKind, Callable[[], Awaitable[WorkerLine]]] = {
             TaskKind.COPY: self._copy,
+            TaskKind.COPY_ITEMS: self._copy_items,
             TaskKind.FREEZE: self._freeze,
             TaskKind.INGEST: self._ingest,
             TaskKind.INSPECT: self._inspect,
@@ -113,6 +123,13 @@ class _Work:
         source, request = self._prepare_copy()
         target = self.open_store(self.target)
         return tell_frozen(await copy_dataset(source, target, request, on_progress=self.on_progress))
+
+    async def _copy_items(self) -> ResultLine:
+        source, request = self._prepare_copy()
+        shard = Shard(self.shard, 1 if self.task.job is None else self.task.job.shards)
+        target = self.open_store(self.target)
+        await copy_items(source, target, request, shard, on_progress=self.on_progress)
+        return ResultLine()
 
     def _prepare_copy(self) -> tuple[Store, CopyRequest]:
         task, new = self.task, self.task.new

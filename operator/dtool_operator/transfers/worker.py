@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from dtool_operator.planning.job_environment import (
     SOURCE_CA_VARIABLE,
@@ -28,7 +28,11 @@ from dtool_operator.transfers.task_run import run_task
 from dtool_operator.transfers.telling import build_internal_error
 from dtool_s3.publication.published import PublishedStore
 from dtool_s3.settings import Encryption, Endpoint, ambient_credentials
+from dtool_s3.store.protocol import Store
 from dtool_s3.store.s3 import S3Store
+
+if TYPE_CHECKING:
+    from dtool_operator.transfers.signing.signed_store import SignedStore
 
 #: A result line was written.
 EXIT_DONE = 0
@@ -43,6 +47,9 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 LOGGED_PROGRESS_SECONDS = 2.0
 
 _MAX_THREADS = 64
+
+#: What the kubelet tells each Pod of an Indexed Job.
+SHARD_VARIABLE = "JOB_COMPLETION_INDEX"
 #: Instead of a task file: the environment has it, as in a Pod.
 FROM_ENVIRONMENT = Path("-")
 
@@ -132,26 +139,51 @@ def read_pod_task(environment: Mapping[str, str]) -> Task:
 async def _run(task: Task, emit: Callable[[WorkerLine], None]) -> None:
     _cancel_on_signals()
     tally = RequestTally(emit)
-    opened: list[S3Store | PublishedStore] = []
-    max_concurrency = min(task.concurrency, _MAX_THREADS)
-
-    def open_store(location: Location) -> S3Store:
-        side = Side.SOURCE if location is task.source else Side.TARGET
-        store = open_location(location, max_concurrency=max_concurrency, on_answer=tally.listener(side))
-        opened.append(store)
-        return store
-
-    def open_published(url: str) -> PublishedStore:
-        store = PublishedStore(url, max_concurrency=max_concurrency)
-        opened.append(store)
-        return store
-
+    stores = _Stores(task, tally)
+    shard = int(os.environ.get(SHARD_VARIABLE, "0"))
     try:
-        await run_task(task, open_store, tally.pass_on, open_published=open_published)
+        await run_task(task, stores.open, tally.pass_on, open_published=stores.open_published, shard=shard)
     finally:
         tally.report()
-    for store in opened:
-        await asyncio.to_thread(store.close)
+    await stores.close()
+
+
+class _Stores:
+    """The stores that a task's work opened: with keys, with signed URLs, or of a published dataset."""
+
+    def __init__(self, task: Task, tally: RequestTally) -> None:
+        self._task, self._tally = task, tally
+        self._max_concurrency = min(task.concurrency, _MAX_THREADS)
+        self._opened: list[S3Store | PublishedStore] = []
+        self._signed: list["SignedStore"] = []
+
+    def open(self, location: Location) -> Store:
+        """Open one side of the task; no I/O yet."""
+        side = Side.SOURCE if location is self._task.source else Side.TARGET
+        on_answer, limit = self._tally.listener(side), self._max_concurrency
+        if self._task.signing is not None:
+            # its HTTP client is of no use to workers with keys, which are forked by the dozen
+            from dtool_operator.transfers.signing.signed_store import open_signed_store  # noqa: PLC0415
+
+            signed = open_signed_store(self._task, side, max_concurrency=limit, on_answer=on_answer)
+            self._signed.append(signed)
+            return signed
+        store = open_location(location, max_concurrency=limit, on_answer=on_answer)
+        self._opened.append(store)
+        return store
+
+    def open_published(self, url: str) -> Store:
+        """Open a dataset that was published at a URL; no I/O yet."""
+        store = PublishedStore(url, max_concurrency=self._max_concurrency)
+        self._opened.append(store)
+        return store
+
+    async def close(self) -> None:
+        """End all connections."""
+        for signed in self._signed:
+            await signed.close()
+        for store in self._opened:
+            await asyncio.to_thread(store.close)
 
 
 def _cancel_on_signals() -> None:
