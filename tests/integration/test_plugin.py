@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from sandbox.readiness import wait_until_ready
+from tests.support.eventually import eventually
 from tests.support.installation import install_operator
 from tests.support.plugin import Plugin, install_plugin
 
@@ -467,6 +469,29 @@ def test_a_viewer_who_may_apply_nothing_plans_a_manifest_all_the_same(
     assert "StartTransfer" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "action", "place"),
+    [
+        (("volume/results/run", "--to-bucket=lab"), "CreateProto", "s3://lab-data/u/TEAM/"),
+        (("volume/results/run:Dataset", "--to-bucket=lab"), "StartTransfer", ""),
+        ((f"s3://lab-data/{UUID}", "--to-volume=scratch:a/"), "StartTransfer", "volume scratch:a/"),
+        (("objects/TEAM/lab/u/TEAM/run/", "--to-bucket=lab"), "StartTransfer", "s3://lab-data/u/TEAM/"),
+    ],
+)
+def test_every_way_to_bring_data_is_planned(
+    installed: ControlPlane, plugin: Plugin, team: str, words: tuple[str, ...], action: str, place: str
+) -> None:
+    create_bucket(installed, team)
+    given = [word.replace("TEAM", team) for word in words]
+    editor = as_user("edit", team)
+    file = _write(plugin, "dataset.yaml", plugin.say("cp", *given, "--dry-run", *editor))
+
+    foreseen = plan(plugin, "-f", file, *editor)
+
+    assert action in [one["action"] for one in foreseen["actions"]]
+    assert (foreseen["place"] or "").startswith(place.replace("TEAM", team))
+
+
 def test_a_bucket_is_planned_too(installed: ControlPlane, plugin: Plugin, team: str) -> None:
     create_bucket(installed, team)
 
@@ -489,3 +514,62 @@ def _write(plugin: Plugin, name: str, text: str) -> str:
     path = Path(plugin.environment["HOME"]) / name
     path.write_text(text)
     return str(path)
+
+
+def test_a_change_between_the_first_look_and_the_watch_is_not_lost(
+    installed: ControlPlane, plugin: Plugin, team: str
+) -> None:
+    create(installed, team, "raw", {"bucketRef": {"name": "lab"}, "uuid": UUID})
+    report(installed, team, "raw", {"state": "Pending"})
+    # a kubectl that lets the change happen when its first look is over, before its watch begins
+    programs = Path(plugin.environment["HOME"]) / "slow"
+    programs.mkdir()
+    status = json.dumps({"status": {**FROZEN, "observedGeneration": 1}})
+    real = plugin.environment["PATH"].split(":")[1] + "/kubectl"
+    change = f"patch dtooldataset raw --namespace={team} --subresource=status --type=merge --patch '{status}'"
+    (programs / "kubectl").write_text(
+        f'#!/bin/sh\ncase "$*" in *--watch*) {real} {change} >/dev/null;; esac\nexec {real} "$@"\n'
+    )
+    (programs / "kubectl").chmod(0o755)
+    slow = Plugin({**plugin.environment, "PATH": f"{programs}:{plugin.environment['PATH']}"})
+
+    done = slow.run("status", "raw", "--for=ready", "--timeout=20s", *as_user("view", team))
+
+    assert done.returncode == 0, done
+
+
+def test_a_watch_of_what_is_not_there_says_so(plugin: Plugin, team: str) -> None:
+    done = plugin.run("status", "absent", "--watch", *as_user("view", team))
+
+    assert done.returncode == 1
+    assert "not found" in done.stderr
+
+
+def test_a_stream_that_breaks_is_begun_again(installed: ControlPlane, plugin: Plugin, team: str) -> None:
+    create(installed, team, "raw", {"bucketRef": {"name": "lab"}, "uuid": UUID})
+    report(installed, team, "raw", {"state": "Pending"})
+    words = ["kubectl", "dtool", "status", "raw", "--for=ready", "--timeout=60s", *as_user("view", team)]
+    with subprocess.Popen(words, env=plugin.environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        child = eventually(lambda: _find_child(process.pid), within=10)
+        os.kill(child, signal.SIGKILL)
+        report(installed, team, "raw", FROZEN)
+        rest = process.stdout.read()
+        code = process.wait(20)
+
+    assert code == 0
+    assert rest.split()[-4:] == ["Frozen", "3", "items", "4.0Ki"]
+
+
+def _find_child(process_id: int) -> int:
+    """Return the kubectl that the plugin watches with."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            words = (path.parent / "cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == process_id and b"--watch" in words:
+            return int(path.parent.name)
+    raise AssertionError("it does not watch yet")

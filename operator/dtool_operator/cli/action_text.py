@@ -19,6 +19,11 @@ _KINDS = {
     TaskKind.FREEZE: "freeze the proto dataset, once nobody has written to it for a while",
     TaskKind.VERIFY: "verify it",
     TaskKind.REMOVE: "remove the data",
+    TaskKind.INSPECT: "look which dataset the source is, and how large",
+    TaskKind.UPLOAD: "hash and upload what lies on the volume",
+    TaskKind.PUBLISH: "prove what was uploaded, and freeze it",
+    TaskKind.DOWNLOAD: "bring the dataset onto the volume, every byte hashed on the way",
+    TaskKind.COPY_ITEMS: "copy a share of the items",
 }
 
 
@@ -47,26 +52,30 @@ def describe_action(action: DatasetAction | BucketAction) -> str:
 
 
 def _describe_task(task: Task, source_bucket: str | None) -> str:
-    words = [f"start a worker: {_KINDS.get(task.kind, str(task.kind))}"]
+    job = task.job
+    who = "a worker" if job is None else f"a Job in namespace {job.namespace}"
+    words = [f"start {who}: {_KINDS.get(task.kind, str(task.kind))}"]
+    if task.volume is not None:
+        words.append(f"(volume {task.volume.claim}:{task.volume.path})")
     if task.source is not None:
         words.append(f"from {_describe(task.source)}")
     if task.source_url is not None:
         words.append(f"from {task.source_url.partition('?')[0]}")
     if source_bucket is not None:
         words.append(f"(keys of DtoolBucket {source_bucket})")
-    words.append(
-        f"{'at' if task.source is None and task.source_url is None else 'to'} {_describe(task.target)}"
-    )
+    if task.target is not None:
+        is_moved = task.source is not None or task.source_url is not None or task.volume is not None
+        words.append(f"{'to' if is_moved else 'at'} {_describe(task.target)}")
     if task.kind is TaskKind.VERIFY:
         words.append(f"by {task.method}")
-    if task.source is not None:
+    if task.kind in {TaskKind.COPY, TaskKind.INGEST} and task.source is not None:
         words.append("by server-side copies" if task.server_side else "reading and writing every byte")
+    if job is not None:
+        words.append(f"(its keys: {job.keys})")
     return " ".join(words)
 
 
-def _describe(location: Location | None) -> str:
-    if location is None:
-        return "the volume"
+def _describe(location: Location) -> str:
     return f"s3://{location.bucket}/{location.prefix}"
 
 

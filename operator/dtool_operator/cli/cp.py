@@ -41,6 +41,12 @@ def build_object(session: Session) -> dict[str, Any]:
             "leave it out",
             code=ExitCode.USAGE,
         )
+    if given.to_volume is not None and (given.tag or is_new):
+        raise CommandFailed(
+            "onto a volume only a dataset that is in a bucket can be brought, as it is",
+            "make it in a bucket first, then bring that",
+            code=ExitCode.USAGE,
+        )
     spec = {
         **parse_place(given.to_bucket, given.to_volume),
         "source": source.spec,

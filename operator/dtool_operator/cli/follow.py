@@ -90,31 +90,25 @@ def _follow_all(
     place = Place(next(iter(namespaces))) if len(namespaces) == 1 else EVERYWHERE
     missed: set[Key] = set()
     changes = follow(session, place, {name for _, name in latest}, timeout_seconds=timeout_seconds)
-    try:
-        for change in changes:
-            match change:
-                case Moment.BEGUN:
-                    missed = {key for key, outcome in judged.items() if outcome is Outcome.OPEN}
-                case Moment.TICK:
-                    gone = [key for key in missed if not _is_there(session, key)]
-                    missed = set()
-                    yield from (Change(latest[key], is_gone=True) for key in gone)
-                case Change(view, _) if view.key in latest:
-                    missed.discard(view.key)
-                    yield change
-                case _:
-                    pass
-    except CommandFailed as error:
-        if error.reason != "NotFound" or len(latest) != 1:
-            raise
-        yield from (Change(view, is_gone=True) for view in latest.values())
+    for change in changes:
+        match change:
+            case Moment.BEGUN:
+                missed = {key for key, outcome in judged.items() if outcome is Outcome.OPEN}
+            case Moment.TICK:
+                gone = [key for key in missed if not _is_there(session, key)]
+                missed = set()
+                yield from (Change(latest[key], is_gone=True) for key in gone)
+            case Change(view, _) if view.key in latest:
+                missed.discard(view.key)
+                yield change
+            case _:
+                pass
 
 
 def _is_there(session: Session, key: Key) -> bool:
+    """Tell whether an object is there; whom nobody answers has not heard that it is gone."""
     try:
         session.kubectl.read(RESOURCE, key[1], namespace=key[0])
     except CommandFailed as error:
-        if error.reason == "NotFound":
-            return False
-        raise
+        return error.reason != "NotFound"
     return True

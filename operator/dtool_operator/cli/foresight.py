@@ -20,7 +20,7 @@ from dtool_operator.cli.sight import Sight
 from dtool_operator.planning.bucket import plan_bucket
 from dtool_operator.planning.dataset import plan_dataset
 from dtool_operator.planning.inquiry import Inquiry, find_inquiry
-from dtool_operator.planning.observed import ObservedBucket, ObservedDataset, Policy, Usage
+from dtool_operator.planning.observed import JobPolicy, ObservedBucket, ObservedDataset, Policy, Usage
 from dtool_operator.planning.prefix_policy import AWS
 
 
@@ -87,7 +87,7 @@ def foresee_dataset(sight: Sight, dataset: DtoolDataset, admins: frozenset[str],
         namespace=dataset.namespace,
         name=dataset.name,
         decided=Decided.UNDECIDED if is_hidden else decided,
-        place=_describe_place(inquiry),
+        place=_describe_place(dataset, inquiry),
         state=str(status.state or "Pending"),
         questions=[] if inquiry is None else list_questions(inquiry),
         expected=[] if inquiry is None else list_expectations(dataset, inquiry),
@@ -102,8 +102,10 @@ def _observe(
     sight: Sight, dataset: DtoolDataset, admins: frozenset[str], now: datetime
 ) -> tuple[ObservedDataset, list[str]]:
     world, assumed = sight.world, ["a place among the transfers is free"]
-    source = dataset.spec.source
-    hosts = frozenset[str]()
+    source, jobs, hosts = dataset.spec.source, None, frozenset[str]()
+    if dataset.spec.volume is not None or (source is not None and source.volume is not None):
+        jobs = JobPolicy(operator_namespace=min(admins), has_signing=True)
+        assumed.append("the operator runs Jobs beside volumes, may do so here, and signs URLs for them")
     if source is not None and source.uri is not None and not source.uri.startswith("s3://"):
         hosts = frozenset({urlsplit(source.uri).netloc})
         assumed.append(f"the operator's administrator allows the host {urlsplit(source.uri).netloc}")
@@ -114,7 +116,7 @@ def _observe(
         now=now,
         dataset=dataset,
         cluster=world.view(),
-        policy=Policy(admin_namespaces=admins, allowed_http_hosts=hosts),
+        policy=Policy(admin_namespaces=admins, allowed_http_hosts=hosts, jobs=jobs),
         siblings=world.rivals(dataset),
         source_dataset=world.source_of(dataset),
         usage=Usage() if bucket is None else world.find_usage(dataset, bucket),
@@ -122,7 +124,9 @@ def _observe(
     return seen, assumed
 
 
-def _describe_place(inquiry: Inquiry | None) -> str:
+def _describe_place(dataset: DtoolDataset, inquiry: Inquiry | None) -> str:
+    if dataset.spec.volume is not None:
+        return f"volume {dataset.spec.volume.claim_name}:{dataset.spec.volume.path}"
     target = None if inquiry is None else inquiry.target
     if target is None:
         return ""

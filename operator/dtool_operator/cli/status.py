@@ -54,6 +54,8 @@ def _read(session: Session) -> list[DatasetView]:
 def _watch(session: Session) -> ExitCode:
     """Show changes until Ctrl-C, or --timeout, which ends a watch without a goal as it should."""
     arguments = session.arguments
+    for name in arguments.names:  # a stream says nothing of what is not there
+        session.kubectl.read(RESOURCE, name, namespace=session.place.namespace)
     with showing(session.stdout, arguments.output) as show:
         try:
             for change in follow(session, session.place, arguments.names, timeout_seconds=arguments.timeout):

@@ -20,7 +20,7 @@ from dtool_operator.cli.kubectl_words import Relay, explain
 
 _CHUNK_BYTES: Final = 1 << 18
 _PAUSE_SECONDS: Final = 1.0
-#: So often in a row a watch may end before it said anything.
+#: So often in a row a watch may break before it said anything.
 _ATTEMPTS: Final = 30
 _END_SECONDS: Final = 5.0
 _TICK_SECONDS: Final = 1.0
@@ -63,28 +63,31 @@ def watch(
     A stream that ends is begun anew: its objects come again as ADDED. Raises TimeOver, and CommandFailed for
     what kubectl says before its first event.
     """
-    words = ("get", resource, *(() if name is None else (name,)), *place.words, *kubectl.options)
+    # `get NAME --watch` loses what changes between its get and its watch, whose first event it drops
+    chosen = () if name is None else (f"--field-selector=metadata.name={name}",)
+    words = ("get", resource, *chosen, *place.words, *kubectl.options)
     options = ("--watch", "--output-watch-events", "--output=json")
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    silent = 0
-    while silent < _ATTEMPTS:
-        silent += 1
+    failures, is_begun = 0, False
+    while True:
         with _stream((*words, *options)) as (process, relay):
             yield Moment.BEGUN
             for one in _read(process):
                 if deadline is not None and timeout_seconds is not None and time.monotonic() >= deadline:
                     raise TimeOver(timeout_seconds)
-                if one is not Moment.TICK:
-                    silent = 0
+                if isinstance(one, Event):
+                    failures, is_begun = 0, True
                 yield one
             process.wait(_END_SECONDS)
         relay.join(_END_SECONDS)
+        failures = 0 if process.returncode == 0 else failures + 1
         error = explain(f"cannot watch {resource}{place}", relay.error)
-        if process.returncode != 0 and (silent == 1 or error.reason in {"NotFound", "Forbidden"}):
+        is_refused = error.reason == "Forbidden" or (relay.error and not is_begun)
+        if failures and (is_refused or failures >= _ATTEMPTS):
             raise error
-        yield Moment.TICK
+        if deadline is not None and timeout_seconds is not None and time.monotonic() >= deadline:
+            raise TimeOver(timeout_seconds)
         time.sleep(_PAUSE_SECONDS)
-    raise CommandFailed(f"cannot watch {resource}{place}: the API server ends it at once")
 
 
 @contextmanager

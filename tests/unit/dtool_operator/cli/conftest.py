@@ -13,7 +13,7 @@ import pytest
 
 _PROGRAM = """#!/bin/sh
 cd "{directory}"
-echo "$*" >> calls
+printf '%s\\n' "$*" >> calls
 name=$(printf '%s' "$1 $2" | tr ' /' '--')
 test -e "$name.err" && {{ cat "$name.err" >&2; exit 1; }}
 test -e "$name.json" && {{ cat "$name.json"; exit 0; }}

@@ -66,6 +66,8 @@ def call(arguments: str) -> object:
         f"cp s3://b/{UUID} --to-bucket b --dataset-name x --dry-run",
         "cp volume/c/a --to-bucket b --new-identity --dry-run",
         "cp raw --to-bucket b",
+        "cp dataset/a --to-volume v --tag x --dry-run",
+        "cp volume/c/a --to-volume v --dry-run",
         "verify",
         "verify a --timeout 0s",
         "plan",
