@@ -5,6 +5,7 @@ only once it has found it again. No token and no URL is in an error.
 """
 
 import asyncio
+import io
 import random
 import ssl
 import time
@@ -125,7 +126,8 @@ class EndpointClient:
     async def _send(self, path: str, body: bytes, kind: type[_M]) -> _M:
         headers = {"Authorization": f"Bearer {await self._read_token()}", "Content-Type": "application/json"}
         try:
-            async with self._open().post(self._url + path, data=body, headers=headers) as answer:
+            question = io.BytesIO(body)  # sent in pieces
+            async with self._open().post(self._url + path, data=question, headers=headers) as answer:
                 status, text = answer.status, await answer.content.read(MAX_ANSWER_BYTES)
                 while more := await answer.content.read(MAX_ANSWER_BYTES):
                     text += more
