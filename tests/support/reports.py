@@ -23,12 +23,34 @@ from dtool_operator.planning.invalid import build_invalid_bucket_status, build_i
 from dtool_operator.planning.metadata import MetadataPlan
 from dtool_operator.planning.observed import ObservedBucket, ObservedDataset, Refusal
 from dtool_operator.planning.status import build_dataset_status
-from dtool_operator.planning.task import TaskKind
-from dtool_operator.planning.verdict import Damaged, Done, Kept, Proto, Refused, Suspended, Verdict, Working
+from dtool_operator.planning.task import SourceFacts, TaskKind
+from dtool_operator.planning.verdict import (
+    Damaged,
+    Done,
+    Inspected,
+    Kept,
+    Proto,
+    Refused,
+    Suspended,
+    Verdict,
+    Working,
+)
 from tests.support import observed as see
 from tests.support.observed_bucket import listing, seen_bucket, trial
 
 _TABLES = Path(__file__).parents[1] / "unit" / "dtool_operator" / "planning"
+
+
+_SOURCE = SourceFacts(
+    uuid=see.UUID,
+    name="sample",
+    creator_username="olssont",
+    created_at=1.0,
+    frozen_at=2.0,
+    items=3,
+    size_bytes=209,
+    manifest_sha256="0" * 64,
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +112,7 @@ def _of_dataset_verdicts() -> Iterator[Report]:
         "proto": replace(see.dataset(source=None), status=_status(see.dataset(), Proto(_proto_metadata()))),
     }
     for was, one in before.items():
-        for said, verdict in _list_verdicts(is_known=was in {"frozen", "damaged"}):
+        for said, verdict in list_verdicts(is_known=was in {"frozen", "damaged"}):
             for synced in _list_synced():
                 status = build_dataset_status(one, None, verdict, see.NOW, synced)
                 yield Report(f"{was}, then {said}", show(one, status))
@@ -117,13 +139,14 @@ def _list_synced() -> Iterator[MetadataPlan | None]:
         yield MetadataPlan(condition, None)
 
 
-def _list_verdicts(*, is_known: bool) -> Iterator[tuple[str, Verdict]]:
+def list_verdicts(*, is_known: bool) -> Iterator[tuple[str, Verdict]]:
     """Yield every verdict; of a dataset that was never frozen no `Kept` and no `Damaged`."""
     copy = see.seen()
     yield "suspended", Suspended()
     yield "proto", Proto(_proto_metadata())
     yield "done", Done(see.ended(copy, see.facts()))
     yield "done, not read", Done(see.ended(copy, see.facts(etag_md5=0, same_as_source=3)))
+    yield "inspected", Inspected(replace(see.ended(copy, None), source=_SOURCE))
     for kind in (None, *TaskKind):
         yield f"working: {kind}", Working(None, kind)
     for phase in ("Copying", "Verifying", "Freezing", "Inventing"):

@@ -4,16 +4,17 @@ The rules of kstatus are in tests/support/kstatus.py; here every status that the
 give is held to them.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from dtool_operator import names
 from dtool_operator.api.reasons import Reason
+from dtool_operator.planning.verdict import Verdict
 from tests.support import observed as see
 from tests.support.crd import with_defaults
 from tests.support.kstatus import KStatus, compute_kstatus
-from tests.support.reports import Report, list_reports, show
+from tests.support.reports import Report, list_reports, list_verdicts, show
 
 #: Rule 20, word for word: no change outside the object can help.
 STALLED = {
@@ -52,6 +53,11 @@ def test_every_report_means_to_kstatus_what_rule_20_says() -> None:
     assert differing == {}
     assert len(reports) > 1000
     assert {compute_kstatus(report.body) for report in reports} == set(KStatus) - {KStatus.TERMINATING}
+
+
+def test_every_verdict_is_among_the_reports() -> None:
+    """The table of verdicts in tests/support/reports.py follows the planner."""
+    assert {type(verdict) for _, verdict in list_verdicts(is_known=True)} == set(get_args(Verdict))
 
 
 def test_every_reason_is_among_the_reports() -> None:
