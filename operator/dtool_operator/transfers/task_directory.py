@@ -4,6 +4,7 @@ Owns names, modes and removal of these files. Starts nothing.
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -83,7 +84,10 @@ def create_task_directory(state_directory: Path) -> TaskDirectory:
 def clear_state_directory(state_directory: Path) -> None:
     """Make the directory (mode 0700), and remove what an operator that was killed left. Raises OSError."""
     state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    state_directory.chmod(0o700)  # one that was there may have been open to others
+    # one that was there may have been open to others; the top of a volume is the node's, and every task's
+    # directory is closed by itself
+    if state_directory.stat().st_uid == os.geteuid():
+        state_directory.chmod(0o700)
     for left in state_directory.glob(f"{_PREFIX}*"):
         TaskDirectory(left).remove()
 
