@@ -5,7 +5,6 @@ There is no node: objects are made and kept, and nothing runs. tests/cluster sho
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,12 +18,11 @@ from sandbox.errors import HelmError, KubectlError
 from sandbox.helm import run_helm
 from sandbox.operator_process import start_operator
 from tests.chart.cases import CASES, read_values
-from tests.support.chart import CHART, pod_of, render
+from tests.support.chart import CHART, NAMESPACE, pod_of, render
+from tests.support.chart_release import CRDS, write_next_version
 from tests.support.eventually import eventually
 
-NAMESPACE = "dtool-system"
 KINDS = "dtoolbuckets,dtooldatasets"
-CRDS = ("dtoolbuckets.dtool.dev", "dtooldatasets.dtool.dev")
 BUCKET = {
     "apiVersion": "dtool.dev/v1alpha1",
     "kind": "DtoolBucket",
@@ -76,22 +74,6 @@ def cluster(control_plane_programs: None, tmp_path: Path) -> Iterator[Cluster]:
     """A control plane of this test alone: whether CRDs are there is what it is about."""
     with running_control_plane(tmp_path / "control-plane") as control_plane:
         yield Cluster(control_plane)
-
-
-def write_next_version(folder: Path) -> Path:
-    """Write a chart of a later version, in which DtoolDatasets have a field more."""
-    shutil.copytree(CHART, folder)
-    suspend = f"{16 * ' '}suspend:\n"
-    colour = f"{16 * ' '}colour: {{type: string, description: New in this version.}}\n"
-    replace_once(folder / "Chart.yaml", "\nversion: 0.1.0", "\nversion: 0.2.0")
-    replace_once(folder / "templates/crds/dtooldatasets.yaml", suspend, colour + suspend)
-    return folder
-
-
-def replace_once(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
 
 
 def test_objects_survive_upgrade_rollback_uninstallation_and_the_next_installation(
