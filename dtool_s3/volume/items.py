@@ -4,7 +4,7 @@ A file is there if the listing shows its size and the ETag that its bytes would 
 read. Nothing is removed, and no other key is written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dtool_s3.concurrency import run_workers
@@ -44,18 +44,22 @@ class VolumeUpload:
     items: dict[str, ManifestItem] = field(default_factory=dict)
     moved: int = 0
 
-    async def place(self, entries: Sequence[VolumeFile], on_progress: ProgressSink) -> None:
-        """Bring all files into place; the first failure stops the rest."""
-        total = sum(entry.size_bytes for entry in entries)
-        counter = ProgressCounter(on_progress, items_total=len(entries), bytes_total=total)
-        ahead = ReadAhead(entries, self._find_small)
+    async def place(
+        self, files: Iterable[VolumeFile], *, items: int, size_bytes: int, on_progress: ProgressSink
+    ) -> None:
+        """Bring all files into place, so many `items`; the first failure stops the rest.
+
+        They are asked for one by one: of very many, only those under way are held.
+        """
+        counter = ProgressCounter(on_progress, items_total=items, bytes_total=size_bytes)
+        ahead = ReadAhead(files, self._find_small)
 
         async def work() -> None:
             while (taken := await ahead.take()) is not None:
                 await self._place_one(*taken)
                 counter.add(items=1, size_bytes=taken[0].size_bytes)
 
-        await run_workers(work, count=min(max(1, self.pace.concurrency), len(entries)))
+        await run_workers(work, count=min(max(1, self.pace.concurrency), items))
         counter.enter(Phase.VERIFYING)
 
     def _find_small(self, entry: VolumeFile) -> TreeFile | None:

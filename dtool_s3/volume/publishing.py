@@ -67,7 +67,7 @@ from dtool_s3.transfer.verify import Verification
 #: A rewriting so long after a listing shows in the next one; one second, and one for rounding.
 _TICK_SECONDS = 2.0
 _MAX_DOCUMENTS = 100_000
-#: HEADs are cheap: 100,000 took half a minute beside a server on the same machine.
+#: A HEAD for each item: 10,000 items took 11 s with the server on the same two busy cores.
 CONCURRENCY = 64
 
 Sleep = Callable[[float], Awaitable[None]]

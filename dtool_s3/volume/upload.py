@@ -81,8 +81,12 @@ async def upload_directory(
         place = await _look_at(target, layout)
         await _remove_stale(target, place, files)
         upload = VolumeUpload(target, layout, place.listing.items, pace)
-        entries = [VolumeFile(tree.file(f.relpath), f.relpath, f.size_bytes, f.mtime_ns / 1e9) for f in files]
-        await upload.place(entries, on_progress)
+        await upload.place(
+            (VolumeFile(tree.file(f.relpath), f.relpath, f.size_bytes, f.mtime_ns / 1e9) for f in files),
+            items=len(files),
+            size_bytes=sum(f.size_bytes for f in files),
+            on_progress=on_progress,
+        )
         await asyncio.to_thread(_check_unchanged, tree, limits, files)
         manifest = Manifest(MD5_HASH_FUNCTION, upload.items)
         body = await asyncio.to_thread(build_manifest_body, manifest, dtoolcore_version=version("dtoolcore"))
@@ -117,11 +121,18 @@ async def upload_dataset_directory(
         check_nothing_extra(source.manifest, place.listing.items, place=layout.root)
         check_no_extra_documents({*source.documents, *added}, place.listing, place=layout.root)
         upload = VolumeUpload(target, layout, place.listing.items, pace)
-        entries = [
-            VolumeFile(source.item_file(item), item.relpath, item.size_bytes, item.utc_timestamp, item.hash)
-            for item in source.manifest.items.values()
-        ]
-        await upload.place(entries, on_progress)
+        manifest = source.manifest
+        await upload.place(
+            (
+                VolumeFile(
+                    source.item_file(item), item.relpath, item.size_bytes, item.utc_timestamp, item.hash
+                )
+                for item in manifest.items.values()
+            ),
+            items=len(manifest.items),
+            size_bytes=manifest.size_bytes,
+            on_progress=on_progress,
+        )
         await _put_documents(target, place, source, added)
         return await _claim(target, place, source.manifest, source.manifest_body, upload.moved)
 

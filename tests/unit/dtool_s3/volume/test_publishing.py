@@ -24,6 +24,7 @@ from dtool_s3.errors import (
 from dtool_s3.files.pace import Pace
 from dtool_s3.layout import item_identifier, item_metadata
 from dtool_s3.store.faults import Fault
+from dtool_s3.store.protocol import Part, Upload
 from dtool_s3.transfer.plan import Evidence
 from dtool_s3.transfer.progress import Phase, Progress
 from dtool_s3.volume.publishing import PublishRequest
@@ -243,12 +244,21 @@ async def test_what_is_written_during_the_wait_is_noticed(scene: VolumeScene, at
     assert stored_type(scene) == "protodataset"
 
 
-async def test_an_upload_that_was_begun_cannot_be_completed_after_the_freeze(scene: VolumeScene) -> None:
-    upload = await scene.store.start_upload(scene.key("a.txt"), {})
-    part = await scene.store.put_part(upload, 1, b"evil!")
+@pytest.mark.parametrize("when", [0, 1])
+async def test_an_upload_that_was_begun_meanwhile_cannot_be_completed_after_the_freeze(
+    scene: VolumeScene, when: int
+) -> None:
+    begun: list[tuple[Upload, Part]] = []
+    waits = iter(range(2))
 
-    await scene.publish()
+    async def sleep(_: float) -> None:
+        if next(waits) == when:
+            upload = await scene.store.start_upload(scene.key("a.txt"), {})
+            begun.append((upload, await scene.store.put_part(upload, 1, b"evil!")))
 
+    await scene.publish(sleep=sleep)
+
+    upload, part = begun[0]
     with pytest.raises(DtoolS3Error):
         await scene.store.complete_upload(upload, [part])
     assert scene.server.read(BUCKET, scene.key("a.txt")).body == b"alpha"
