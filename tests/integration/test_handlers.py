@@ -208,7 +208,9 @@ async def test_it_waits_for_the_crds_alive_but_not_ready(stage: RealStage) -> No
         async def is_alive() -> None:
             assert process.health.port
             assert await get(process, "/healthz") == (200, "ok")
-            assert await get(process, "/readyz") == (503, "not all objects have been seen yet")
+            status, text = await get(process, "/readyz")
+            assert status == 503
+            assert text.startswith("CRDs are missing: dtoolbuckets, dtooldatasets")
 
         await eventually_async(is_alive, within=20)
         assert recorder.calls == []

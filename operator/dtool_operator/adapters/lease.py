@@ -101,6 +101,8 @@ class Leadership:
         clock: Callable[[], float] = read_clock,
     ) -> None:
         self.identity = identity
+        self.trouble: str | None = None
+        """Why the Lease can be neither had nor waited for: the API server refuses it, or does not answer."""
         self._api = api
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._path = f"{self._collection}/{name}"
@@ -119,17 +121,20 @@ class Leadership:
 
     async def acquire(self, stop: asyncio.Event) -> bool:
         """Wait until the Lease is ours; False if told to stop before."""
-        was_told = False
+        told = None
         while not stop.is_set():
             try:
-                if await self._try():
+                is_ours, self.trouble = await self._try(), None
+                if is_ours:
                     _LOG.info("lease_acquired", extra={"identity": self.identity})
                     return True
                 why = "another process holds the Lease"
             except ApiFailure as failure:
-                why = failure.message
-            _LOG.log(logging.DEBUG if was_told else logging.INFO, "waiting_for_lease", extra={"why": why})
-            was_told = True
+                why = self.trouble = f"the Lease cannot be had: {failure.message}"
+            if why != told:
+                level = logging.INFO if self.trouble is None else logging.WARNING
+                _LOG.log(level, "waiting_for_lease", extra={"why": why})
+                told = why
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._choose_pause())
         return False
