@@ -5,15 +5,12 @@ Imports nothing heavy: help, completion and mistakes are answered at once.
 
 import argparse
 from collections.abc import Callable
-from enum import StrEnum
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final
 
-from dtool_operator.cli.failure import MEANINGS, ExitCode
+from dtool_operator.cli.failure import MEANINGS
 from dtool_operator.cli.output import Format
+from dtool_operator.cli.parser import Parser, Version, one_of, parse_seconds
 from dtool_operator.cli.view import Goal
-from dtool_s3.console.output import printable
-
-Choice = TypeVar("Choice", bound=StrEnum)
 
 Commands = Any  # argparse's own type of subparsers is not public
 
@@ -34,51 +31,17 @@ POLICY_FORMATS: Final = ("aws", "minio", "seaweedfs", "seaweedfs-actions")
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the whole command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="kubectl dtool",
         description="dtool datasets in S3 for Kubernetes. Works with your kubectl, its contexts and rights.",
         epilog="exit codes:\n" + "\n".join(f"  {code:>3}  {text}" for code, text in MEANINGS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    parser.add_argument("--version", action=Version, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in _ADDERS:
         add(commands)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage is half a screen."""
-
-    def error(self, message: str) -> NoReturn:
-        """End with the exit code for a wrong call."""
-        self.exit(ExitCode.USAGE, f"kubectl-dtool: {printable(message)}; see `{self.prog} --help`\n")
-
-
-def _one_of(kind: type[Choice]) -> Callable[[str], Choice]:
-    """Return a reader of one of an enum's values."""
-
-    def read(text: str) -> Choice:
-        try:
-            return kind(text)
-        except ValueError:
-            values = ", ".join(one.value for one in kind)
-            raise argparse.ArgumentTypeError(f"{text!r} is none of {values}") from None
-
-    return read
-
-
-class _Version(argparse.Action):
-    """Looks the version up when it is asked for: 30 ms that no other call should pay."""
-
-    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:  # noqa: A002
-        super().__init__(option_strings, dest, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        """Print it and end."""
-        import importlib.metadata  # noqa: PLC0415
-
-        parser.exit(message=f"kubectl-dtool {importlib.metadata.version('dtool-operator')}\n")
 
 
 def _add(
@@ -114,7 +77,7 @@ def _add_output(parser: argparse.ArgumentParser, *formats: Format) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=_one_of(Format),
+        type=one_of(Format),
         choices=formats,
         default=formats[0],
         metavar="FORMAT",
@@ -134,18 +97,6 @@ def _add_timeout(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long to wait: 90s, 10m, 2h; default: for ever",
     )
-
-
-def parse_seconds(text: str) -> float:
-    """Read `90`, `90s`, `10m` or `2h`; raises ValueError."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
-    if not number.isdecimal() or int(number) == 0:
-        raise ValueError(text)
-    return int(number) * unit
-
-
-parse_seconds.__name__ = "time"  # argparse names it: "invalid time value"
 
 
 def _add_ls(commands: Commands) -> None:
@@ -171,7 +122,7 @@ def _add_status(commands: Commands) -> None:
     parser.add_argument(
         "--for",
         dest="goal",
-        type=_one_of(Goal),
+        type=one_of(Goal),
         choices=list(Goal),
         metavar="GOAL",
         help=f"watch until all are {', '.join(Goal)}, or one cannot be (exit code 3)",

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from dtool_operator.cli.arguments import POLICY_FORMATS, parse_seconds
+from dtool_operator.cli.arguments import POLICY_FORMATS
 from dtool_operator.cli.completion import complete
 from dtool_operator.cli.main import main
+from dtool_operator.cli.parser import parse_seconds
 from dtool_operator.planning.s3_policy import PolicyFormat
 
 if TYPE_CHECKING:
