@@ -15,13 +15,11 @@ from sandbox.directory_lock import locked_directory
 from sandbox.errors import SandboxError
 from sandbox.helm import find_helm
 from sandbox.kubectl import find_kubectl
+from sandbox.operator_image.build import ARCHIVE
 from sandbox.say import Say, say_at_once
 from sandbox.seaweedfs import ADMIN, ObjectStore, load_object_store, start_object_store
 
 CLUSTER, OBJECT_STORE = "cluster", "object-store"
-PROJECT = Path(__file__).parent.parent.parent
-ARCHIVE = PROJECT / "build" / "dtool-operator.oci.tar"
-"""Where `make image` puts the operator's image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,8 @@ class ClusterSession:
         return "\n".join([*lines, f'export PATH={folders}:"$PATH"', ""])
 
 
-def bring_up_cluster(directory: Path, say: Say = say_at_once) -> ClusterSession:
-    """Start what is not running, and load the operator's image where it was built.
+def bring_up_cluster(directory: Path, say: Say = say_at_once, *, archive: Path = ARCHIVE) -> ClusterSession:
+    """Start what is not running, and load the operator's image from `archive` where it was built.
 
     A directory left by a crash is cleaned first. Raises SandboxError; then nothing is left running.
     """
@@ -63,8 +61,8 @@ def bring_up_cluster(directory: Path, say: Say = say_at_once) -> ClusterSession:
             _stop(directory)
             _empty(directory)
             session = _start(directory, say)
-        if ARCHIVE.exists():
-            names = ", ".join(session.cluster.load_image(ARCHIVE))
+        if archive.exists():
+            names = ", ".join(session.cluster.load_image(archive))
             say(f"the node has the image {names}")
         else:
             say("there is no image of the operator yet: `make image` builds it, `make cluster` loads it")

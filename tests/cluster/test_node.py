@@ -16,6 +16,7 @@ from sandbox.cluster.cluster import Cluster, load_cluster, running_cluster
 from sandbox.cluster.control_group import ControlGroup, remove_abandoned_groups
 from sandbox.cluster.image import ImageSource, write_image
 from sandbox.cluster.node import Node
+from sandbox.cluster.session import bring_down_cluster, bring_up_cluster
 from sandbox.errors import KubectlError
 from sandbox.kubectl import find_kubectl
 from tests.support.eventually import eventually
@@ -199,20 +200,25 @@ def test_what_a_cluster_started_is_gone_when_it_ends(cluster_programs: None, tmp
 def test_a_cluster_that_crashed_is_cleaned_up_by_the_next_start(
     cluster_programs: None, tmp_path: Path
 ) -> None:
-    directory = tmp_path / "kept"
+    directory, no_image = tmp_path / "kept", tmp_path / "none"
     before = machine_state()
-    first = sandbox_command("cluster", directory)
-    assert "export KUBECONFIG=" in first
-    crashed = load(directory)
-    crashed.node.processes[-1].send(signal.SIGKILL)
-    eventually(lambda: has_ended(crashed.node), within=10)
+    said: list[str] = []
+    crashed = bring_up_cluster(directory, said.append, archive=no_image)
+    assert "there is no image of the operator yet" in said[-1]
+    assert f"export KUBECONFIG={crashed.cluster.kubeconfig}\n" in crashed.exports()
+    processes = processes_below(crashed.cluster)
+    crashed.cluster.node.processes[-1].send(signal.SIGKILL)
+    eventually(lambda: have_ended({each.pid for each in crashed.cluster.node.processes}), within=10)
+    said.clear()
 
-    second = sandbox_command("cluster", directory)
+    found = bring_up_cluster(directory, said.append, archive=no_image)
 
-    assert "already running" not in second
-    assert load(directory).is_running()
-    assert "already running" in sandbox_command("cluster", directory)
-    assert "is gone" in sandbox_command("cluster-down", directory)
+    assert f"the cluster in {directory} is already running" not in said
+    assert found.is_running()
+    have_ended(processes)
+    bring_up_cluster(directory, said.append, archive=no_image)
+    assert f"the cluster in {directory} is already running" in said
+    bring_down_cluster(directory, said.append)
     assert not directory.exists()
     assert machine_state() == before
 
@@ -310,22 +316,3 @@ def machine_state() -> dict[str, Any]:
         "settings": {name: Path("/proc/sys", name).read_text() for name in settings},
         "folders": sorted(map(str, folders)),
     }
-
-
-def sandbox_command(command: str, directory: Path) -> str:
-    argv = [sys.executable, "-m", "sandbox", command, "--directory", str(directory)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=200)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def load(directory: Path) -> Cluster:
-    from sandbox.cluster.session import load_session
-
-    session = load_session(directory)
-    assert session is not None
-    return session.cluster
-
-
-def has_ended(node: Node) -> None:
-    assert not any(each.is_alive() for each in node.processes), "some process still runs"
