@@ -3,6 +3,7 @@
 The test plays the kubelet: it says how each Pod is and what its log holds.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -395,6 +396,16 @@ async def test_a_job_is_cancelled_before_anybody_knows_of_it(scene: Scene) -> No
 
     assert scene.executor.record(task.key) is None
     assert await scene.stage.api.find(scene.stage.namespace, build_job_name(task)) is None
+
+
+async def test_a_job_is_cancelled_at_the_moment_it_begins(scene: Scene) -> None:
+    task = scene.task()
+    job = await scene.begin(task)  # its follower is woken by that, and has not run yet
+
+    async with asyncio.timeout(20):
+        await scene.executor.cancel(task.key)
+
+    assert await scene.stage.get_job(job) is None
 
 
 async def test_cancelling_or_forgetting_what_does_not_run_is_fine(scene: Scene) -> None:

@@ -260,7 +260,9 @@ class JobRun:
     async def _sleep(self, seconds: float) -> None:
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            # not wait_for: until Python 3.12 it loses a cancellation that comes with the wake
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
 
 def _build_refusal(error: DtoolS3Error) -> ErrorLine:
