@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from dtool_operator.transfers.credentials_file import FileCredentials, write_credentials_file
+from dtool_operator.transfers.credentials_file import (
+    FileCredentials,
+    read_credentials_file,
+    write_credentials_file,
+)
 from dtool_s3.errors import SettingsError
 from dtool_s3.settings import Credentials, Secret
 
@@ -74,3 +78,39 @@ def test_a_file_that_cannot_be_replaced_leaves_no_copy_of_the_keys(tmp_path: Pat
         write_credentials_file(tmp_path / "keys.json", Credentials("AK", Secret(SECRET)))
 
     assert [path.name for path in tmp_path.iterdir()] == ["keys.json"]
+
+
+def _mount(directory: Path, version: str, **values: str) -> None:
+    """Write a Secret as the kubelet does: all files change in one step, by a link."""
+    made = directory / version
+    made.mkdir(parents=True)
+    for name, value in values.items():
+        (made / name).write_text(value)
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(f"..data/{name}")
+    link = directory / "..data.new"
+    link.symlink_to(version)
+    link.rename(directory / "..data")
+
+
+def test_a_mounted_secret_is_read_each_time(tmp_path: Path) -> None:
+    source = FileCredentials(tmp_path)
+    _mount(tmp_path, "..1", AWS_ACCESS_KEY_ID="one\n", AWS_SECRET_ACCESS_KEY="first", AWS_SESSION_TOKEN="")
+    before = source()
+
+    _mount(tmp_path, "..2", AWS_ACCESS_KEY_ID="two", AWS_SECRET_ACCESS_KEY="second", AWS_SESSION_TOKEN="t")
+
+    assert before == Credentials("one", Secret("first"))
+    assert source() == Credentials("two", Secret("second"), Secret("t"))
+
+
+def test_a_mounted_secret_without_a_key_is_refused_and_shows_nothing(tmp_path: Path) -> None:
+    _mount(tmp_path, "..1", AWS_ACCESS_KEY_ID="AKIA", AWS_SECRET_ACCESS_KEY=" \n")
+
+    with pytest.raises(SettingsError, match="does not hold keys") as caught:
+        read_credentials_file(tmp_path)
+
+    assert "AKIA" not in str(caught.value)
+    (tmp_path / "..1" / "AWS_SECRET_ACCESS_KEY").unlink()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_credentials_file(tmp_path)
