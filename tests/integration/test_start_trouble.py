@@ -175,6 +175,6 @@ def test_without_an_api_server_it_waits_alive_and_says_so(
         (told,) = started.read_log("waiting_to_begin")
         return str(told["why"])
 
-    eventually(lambda: started.assert_waits_for("did not answer"), within=60)
-    assert "did not answer" in has_told()
+    eventually(lambda: started.assert_waits_for("does not answer"), within=60)
+    assert "does not answer" in has_told()
     assert started.process.poll() is None
