@@ -206,7 +206,7 @@ async def test_a_url_serves_no_other_key_bucket_method_or_question(
         ),
         ("GET", {**read, "url": read["url"].replace("/u/alice/", "/u/alice/../bob/")}, None),
         ("DELETE", read, None),
-        ("DELETE", write, None),
+        ("DELETE", write, BODY),
         ("GET", {**write, "headers": {}}, None),
         ("PUT", {**read, "headers": {}}, BODY),
         ("GET", {**listing, "url": listing["url"].replace("alice", "bob")}, None),
