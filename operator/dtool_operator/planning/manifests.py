@@ -276,8 +276,8 @@ def place_files(task: Task, inputs: JobInputs) -> Task:
             task, task.source, SOURCE_KEYS, inputs.has_source_keys, inputs.source_ca and _SOURCE_CA
         )
     if task.volume is not None:
-        directory = f"{VOLUME_DIRECTORY}/{task.volume.path.strip('/')}".rstrip("/")
-        updates["volume"] = task.volume.model_copy(update={"directory": directory})
+        # the worker goes down from the volume's top by itself, through no link
+        updates["volume"] = task.volume.model_copy(update={"directory": VOLUME_DIRECTORY})
     if inputs.signing is not None and task.job is not None and task.job.keys is KeysFrom.SIGNING:
         updates["signing"] = inputs.signing.model_copy(update={"token_file": TOKEN_FILE})
     return task.model_copy(update=updates)

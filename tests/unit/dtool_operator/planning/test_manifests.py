@@ -169,7 +169,7 @@ def test_the_document_says_where_the_volume_is_and_the_path_is_never_a_sub_path(
 
     volume = document_of(job).volume
     assert volume is not None
-    assert volume.directory == "/volume/run/17"
+    assert (volume.directory, volume.path) == ("/volume", "run/17/")
     assert "subPath" not in json.dumps(job)
 
 
