@@ -344,3 +344,19 @@ async def test_without_its_fence_nobody_leads() -> None:
 def test_two_processes_of_one_name_are_two() -> None:
     assert build_identity("pod") != build_identity("pod")
     assert build_identity("pod").startswith("pod_")
+
+
+async def test_what_keeps_one_from_the_lease_is_said_until_it_can_be_waited_for() -> None:
+    server, clock = Server(), Clock()
+    one, other = Replica(server, "one", clock), Replica(server, "other", clock)
+    await one.acquire()
+    server.failure = Refused("leases are forbidden", status=403, cause="")
+    waiting = asyncio.create_task(other.leadership.acquire(other.stop))
+
+    await pass_some_tries(server)
+    assert other.leadership.trouble == "the Lease cannot be had: leases are forbidden"
+    server.failure = None
+
+    await pass_some_tries(server)
+    assert other.leadership.trouble is None  # another has it: that is no trouble
+    await settle(waiting)
