@@ -5,6 +5,7 @@ Owns how they fit together, and what tests and users ask of a cluster. Must not 
 
 import contextlib
 import json
+import secrets
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -195,8 +196,10 @@ def _find_network() -> Network:
     """Find a range of loopback addresses for Services, on whose first one port 443 is free.
 
     That address is the Service `kubernetes`, and the API server listens on it: no proxy is needed between.
+    Clusters that start at the same moment must not choose the same one: any of them may be the first tried.
     """
-    for third in range(256):
+    first = secrets.randbelow(256)
+    for third in (each % 256 for each in range(first, first + 256)):
         address = f"127.96.{third}.1"
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the API server does
