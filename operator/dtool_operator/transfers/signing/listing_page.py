@@ -27,7 +27,7 @@ def parse_page(body: bytes) -> ListingPage:
     try:
         root = fromstring(body)  # noqa: S314 - entities need a DTD, which expat of today bounds
         space = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
-        _require(root, f"{space}KeyCount" if root.tag == f"{space}ListBucketResult" else "")
+        _check_name(root.tag, f"{space}ListBucketResult")
         is_encoded = root.findtext(f"{space}EncodingType") == "url"
         decode = unquote_plus if is_encoded else str
         objects = tuple(_parse_entry(entry, space, decode) for entry in root.findall(f"{space}Contents"))
@@ -50,6 +50,11 @@ def _parse_entry(entry: Element, space: str, decode: Callable[[str], str]) -> Li
         last_modified=modified.astimezone(UTC),
         storage_class=entry.findtext(f"{space}StorageClass") or "STANDARD",
     )
+
+
+def _check_name(found: str, expected: str) -> None:
+    if found != expected:
+        raise ValueError
 
 
 def _require(element: Element, name: str) -> str:
