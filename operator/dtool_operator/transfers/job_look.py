@@ -97,7 +97,8 @@ class JobLook:
 
     def _conclude(self, job: JobState, pods: Sequence[PodState]) -> Outcome:
         self._note_progress(find_newest(pods))
-        said = [self._claims.get(pod.uid, Claims()).outcome for pod in find_newest(pods).values()]
+        uids = [pod.uid for pod in find_newest(pods).values()] or list(self._claims)  # Pods may be gone
+        said = [self._claims.get(uid, Claims()).outcome for uid in uids]
         errors = [line for line in said if isinstance(line, ErrorLine)]
         if not job.is_complete:
             return min(errors, key=lambda line: line.retryable, default=explain_failure(job, pods))
