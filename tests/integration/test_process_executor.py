@@ -229,14 +229,14 @@ async def test_a_result_without_facts_is_none_where_facts_are_due(play: Play) ->
 async def test_what_a_worker_writes_to_stderr_goes_to_the_log_bounded_and_to_no_record(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
-    script = "import sys\nfor n in range(5000): print('trouble', n, file=sys.stderr)\nsys.exit(1)"
+    script = "import sys\nfor n in range(5000): print('clamour', n, file=sys.stderr)\nsys.exit(1)"
 
     record = await _run(play(script))
 
-    assert "trouble" not in repr(record)
+    assert "clamour" not in repr(record)
     (logged,) = [entry for entry in caplog.records if entry.getMessage() == "transfer_failed"]
     text = vars(logged)["stderr"]
-    assert text.endswith("trouble 4999")
+    assert text.endswith("clamour 4999")
     assert len(text) < 1000
 
 

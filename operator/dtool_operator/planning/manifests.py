@@ -284,15 +284,11 @@ def place_files(task: Task, inputs: JobInputs) -> Task:
 
 
 def _place(task: Task, location: Location, keys: str, has_keys: bool, ca_file: str | None) -> Location:
-    assert task.job is not None
-    path = None
-    match task.job.keys:
-        case KeysFrom.OPERATOR:
-            path = f"{KEYS_DIRECTORY}/{keys}" if has_keys else None
-        case KeysFrom.BUCKET:
-            path = KEYS_DIRECTORY
-        case KeysFrom.SIGNING | KeysFrom.NONE:
-            path = None
+    path, keys_from = None, None if task.job is None else task.job.keys
+    if keys_from is KeysFrom.OPERATOR and has_keys:
+        path = f"{KEYS_DIRECTORY}/{keys}"
+    elif keys_from is KeysFrom.BUCKET:
+        path = KEYS_DIRECTORY
     return location.model_copy(update={"credentials_file": path, "ca_bundle_file": ca_file})
 
 
