@@ -83,12 +83,14 @@ async def list_datasets(
     """List the datasets of a bucket: frozen and proto ones, and what is wrong with the others.
 
     `prefixes`: where to look for datasets that are not registered, beside the configured prefix; what is
-    registered elsewhere is marked as outside. `previous`: an earlier result for this bucket, which makes the
-    next one cheaper. Trouble with one dataset is told in its entry and hides no other.
+    registered elsewhere is marked as outside, unless no place is named at all. `previous`: an earlier result
+    for this bucket, which makes the next one cheaper. Trouble with one dataset is told in its entry and hides
+    no other.
     """
     bucket = open_bucket(base_uri, configure)
     places = {bucket.configuration.prefix, *map(with_slash, prefixes)}
-    return await catalog.list_datasets(bucket.store, prefixes=places, previous=previous, max_keys=None)
+    asked = None if places == {""} else places
+    return await catalog.list_datasets(bucket.store, prefixes=asked, previous=previous, max_keys=None)
 
 
 async def verify(

@@ -64,7 +64,7 @@ class Reason(StrEnum):
     )
     REGISTRATION_HIJACKED = (
         "RegistrationHijacked",
-        "The registration key of a dataset that is here was changed to name another prefix.",
+        "The registration key of a dataset that is here is gone, or names another prefix.",
     )
     OUTSIDE_ANY_PREFIX = "OutsideAnyPrefix", "A dataset lies outside every admitted and acknowledged prefix."
     REGISTRATION_MISSING = "RegistrationMissing", "A dataset under a prefix has no registration key."

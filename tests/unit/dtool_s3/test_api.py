@@ -144,6 +144,17 @@ async def test_datasets_of_a_bucket_are_listed_with_their_state(lab: TwoBuckets)
     assert states == {UUID: EntryState.FROZEN, OTHER_UUID: EntryState.PROTO}
 
 
+async def test_nothing_is_outside_where_no_place_was_named(lab: TwoBuckets) -> None:
+    await lab.write(DatasetFixture(prefix="u/alice/"))
+    await lab.write(DatasetFixture(uuid=OTHER_UUID, prefix="u/bob/"))
+
+    blind = await api.list_datasets("s3://source", configure=lab.configure)
+    named = await api.list_datasets("s3://source", configure=lab.configure, prefixes=["u/bob/"])
+
+    assert [entry.uuid for entry in blind.all_entries if entry.is_outside] == []
+    assert [entry.uuid for entry in named.all_entries if entry.is_outside] == [UUID]
+
+
 async def test_a_whole_dataset_is_verified(lab: TwoBuckets) -> None:
     await lab.write(DatasetFixture(prefix="u/bob/"))
 
