@@ -8,9 +8,10 @@ from dtool_operator.planning import plan
 from tests.support.crash_stories import STORIES, Story
 from tests.support.eventually import eventually
 from tests.support.fault_lab import FaultLab
+from tests.support.upload_stories import STORIES as UPLOADS
 
 ACTIONS = sorted({action.__name__ for action in get_args(plan.DatasetAction) + get_args(plan.BucketAction)})
-TOLD = {action: story for story in STORIES.values() for action in story.actions}
+TOLD = {action: story for story in (*STORIES.values(), *UPLOADS.values()) for action in story.actions}
 
 
 def test_every_action_has_a_story() -> None:
@@ -47,7 +48,7 @@ def play(lab: FaultLab, story: Story) -> None:
         eventually(lambda step=step: look(step.wait_for), within=60)  # type: ignore[misc]
     # the last step's consequence may be seen a moment before the operator dies of it
     eventually(lambda: look(_has_crashed), within=10)
-    again = {key.partition("/u/")[2] for key in lab.copies(since)}
+    again = {key.partition("/u/")[2] for key in lab.writes(since)}
     assert again.isdisjoint(key.removeprefix("u/") for key in done)
 
 

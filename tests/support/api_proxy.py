@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import socketserver
 import ssl
@@ -30,6 +31,7 @@ _EXPIRED = b'"code":410'
 _TIMEOUT_SECONDS = 60.0
 _READ_BYTES = 65536
 _POLL_SECONDS = 0.05
+_LOG = re.compile(r"/api/v1/namespaces/([^/]+)/pods/([^/]+)/log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ CONFLICT = Answer(409, "Conflict")
 
 #: Chooses what happens to a request: None, it passes.
 Harm = Callable[[Asked], Answer | None]
+#: Gives the log of a Pod by namespace and name; None: there is none yet.
+ReadLog = Callable[[str, str], str | None]
 
 
 def one_in(count: int, *answers: Answer) -> Harm:
@@ -94,13 +98,15 @@ class ApiProxy:
 
     `harm` chooses an answer in the API server's place; `harmed` counts those. With `is_silent` nothing passes
     in either direction and nothing is closed. With `refuses_watches` new watches get no answer. `expired`
-    counts the watches that were told that their version is too old.
+    counts the watches that were told that their version is too old. `read_log` answers for the nodes, which
+    are not there.
     """
 
     url: str
     upstream: str
     upstream_tls: ssl.SSLContext
     harm: Harm | None = None
+    read_log: ReadLog | None = None
     is_silent: bool = False
     refuses_watches: bool = False
     delay_seconds: float = 0.0
@@ -208,6 +214,8 @@ class _Connection(BaseHTTPRequestHandler):
             self.close_connection = True
         elif answer is not None:
             self._make_up(answer)
+        elif proxy.read_log is not None and (pod := _LOG.fullmatch(parts.path)):
+            self._tell_log(proxy.read_log(pod[1], pod[2]))
         else:
             self._pass_on(body, asked)
 
@@ -220,6 +228,17 @@ class _Connection(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         for name, value in answer.headers:
             self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _tell_log(self, log: str | None) -> None:
+        if log is None:
+            self._make_up(Answer(400, "BadRequest"))
+            return
+        body = log.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

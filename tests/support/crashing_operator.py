@@ -13,6 +13,8 @@ from dtool_operator.adapters.connection import Connection
 from dtool_operator.handlers.app import OperatorProcess
 from dtool_operator.logs import configure_logs
 from dtool_operator.reconcile.build import build_operator
+from dtool_operator.reconcile.job_service import JobService
+from dtool_operator.reconcile.worker_settings import read_worker_settings
 from dtool_operator.settings import read_settings
 
 
@@ -25,8 +27,10 @@ def crash_point(name: str) -> None:
 async def run() -> None:
     """Run the operator until it dies."""
     settings = read_settings(os.environ)
-    cluster = KubernetesCluster(Connection(), operator_namespace=settings.namespace)
-    operator = build_operator(settings, cluster, crash_point=crash_point)
+    connection = Connection()
+    cluster = KubernetesCluster(connection, operator_namespace=settings.namespace)
+    jobs = JobService(settings, read_worker_settings(settings), connection)
+    operator = build_operator(settings, cluster, crash_point=crash_point, jobs=jobs)
     await OperatorProcess(settings, cluster, operator).run()
 
 

@@ -6,23 +6,23 @@ only the proxy.
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from dtool_operator.names import API_VERSION
 from sandbox.errors import KubectlError
+from tests.support.admin_api import AdminApi
 from tests.support.datasets import UUID
 from tests.support.eventually import eventually
 from tests.support.fault_operator import FaultOperator
 from tests.support.fault_proxy import HELD, Fault, FaultProxy, fault_proxy
 from tests.support.lab import ADMIN_NAMESPACE, Body, Lab
+from tests.support.play_kubelet import PlayKubelet
 
 ITEMS = {f"run/{number:03}.dat": f"item {number}\n".encode() * 20 for number in range(40)}
 DONE = 10
@@ -35,9 +35,11 @@ class FaultLab(Lab):
 
     operator: FaultOperator
     _open: ExitStack = field(default_factory=ExitStack)
+    _kubelet: PlayKubelet | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.admin = AdminApi(self.control_plane)
         self.namespaces: list[str] = []
         self.secret_keys: tuple[str, str] | None = None
         self.s3: FaultProxy = self._open.enter_context(fault_proxy(self.object_store.endpoint))
@@ -69,6 +71,24 @@ class FaultLab(Lab):
         seen = self.s3.requests[since:]
         return Counter(one.target for one in seen if one.is_copy and "/data/" in one.target)
 
+    def writes(self, since: int = 0) -> Counter[str]:
+        """Count the requests that bring an item, copied or sent, by key; `since` as above."""
+        seen = self.s3.requests[since:]
+        keys = (one.target.partition("?")[0] for one in seen if one.method == "PUT")
+        return Counter(key for key in keys if "/data/" in key)
+
+    # ---- the node that is not there ------------------------------------------------------------------
+
+    @property
+    def kubelet(self) -> PlayKubelet:
+        """Runs the Pods of this lab's namespaces from the first time on that it is asked for."""
+        if self._kubelet is None:
+            assert self.operator.api is not None
+            directory = self.operator.directory / f"kubelet-{self.suffix}"
+            self._kubelet = PlayKubelet(self.admin, directory, self.suffix)
+            self.operator.api.read_log = self._kubelet.log
+        return self._kubelet
+
     # ---- the bench -----------------------------------------------------------------------------------
 
     def start_copy(self, name: str = "raw", *, after: int = DONE, **spec: Any) -> dict[str, Any]:
@@ -85,9 +105,9 @@ class FaultLab(Lab):
         return done
 
     def data(self, namespace: str | None = None) -> dict[str, Any]:
-        """Return when each item of the copy in a namespace was written."""
-        listed = self.keys(self.bucket, f"u/{namespace or self.alice}/{UUID}/data/")
-        return {key: one["LastModified"] for key, one in listed.items()}
+        """Return when each item of the datasets of a namespace was written."""
+        listed = self.keys(self.bucket, f"u/{namespace or self.alice}/")
+        return {key: one["LastModified"] for key, one in listed.items() if "/data/" in key}
 
     def assert_resumed(self, done: dict[str, Any]) -> None:
         """Every item is there once, what was done before was not written again, one registration key."""
@@ -132,18 +152,7 @@ class FaultLab(Lab):
     def _read(self, kind: str, name: str, namespace: str | None) -> Body | None:
         group = "/api/v1" if kind in {"secret", "namespace"} else f"/apis/{API_VERSION}"
         place = "" if kind == "namespace" else f"/namespaces/{namespace or self.alice}"
-        pki = self.control_plane.directory / "pki"
-        tls = ssl.create_default_context(cafile=str(self.control_plane.ca_file))
-        tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-        netloc = urlsplit(self.control_plane.server).netloc
-        with closing(http.client.HTTPSConnection(netloc, context=tls, timeout=10)) as connection:
-            connection.request("GET", f"{group}{place}/{kind}s/{name}")
-            answer = connection.getresponse()
-            if answer.status == 404:
-                return None
-            assert answer.status == 200, answer.status
-            body: Body = json.loads(answer.read())
-            return body
+        return self.admin.find(f"{group}{place}/{kind}s/{name}")
 
     def clear(self) -> None:
         """Remove the lab's objects whatever their state: no later operator looks at them."""
@@ -177,5 +186,8 @@ def open_lab(operator: FaultOperator) -> Iterator[FaultLab]:
         finally:
             assert operator.api is not None
             operator.api.heal()
+            operator.api.read_log = None
+            if lab._kubelet is not None:
+                lab._kubelet.close()
             lab.let_go()
             lab.clear()

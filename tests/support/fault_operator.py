@@ -26,6 +26,8 @@ IMPATIENT = {
     "DTOOL_OPERATOR_TERMINATING_NAMESPACE_DELETION_TIMEOUT": "4s",
     "DTOOL_OPERATOR_FREEZE_QUIET_PERIOD": "2s",
     "DTOOL_OPERATOR_MAX_TRANSFERS": "16",
+    "DTOOL_OPERATOR_WORKER_IMAGE": "localhost/dtool-operator:1",
+    "DTOOL_OPERATOR_SIGNING_EXPIRY": "3s",
 }
 CRASH_POINT = "TEST_CRASH_POINT"
 CRASHING_OPERATOR = Path(__file__).with_name("crashing_operator.py")
@@ -40,6 +42,8 @@ class FaultOperator(OperatorProcess):
     log_mark: int = 0
     has_crashed: bool = False
     _is_to_crash: bool = False
+    _point: str = ""
+    _signing_port: int = 0
 
     @property
     def kubeconfig(self) -> Path:
@@ -63,6 +67,17 @@ class FaultOperator(OperatorProcess):
             self.kubeconfig, server=self.api.url, ca_file=self.control_plane.ca_file, token=token
         )
 
+    @property
+    def _settings(self) -> dict[str, str]:
+        """Beside those of the sandbox; the signing endpoint comes back where it was."""
+        from sandbox.port import find_free_ports
+
+        if not self._signing_port:
+            (self._signing_port,) = find_free_ports(1)
+        url = f"https://127.0.0.1:{self._signing_port}"
+        signing = {"DTOOL_OPERATOR_SIGNING_URL": url, "DTOOL_OPERATOR_SIGNING_PORT": str(self._signing_port)}
+        return {**IMPATIENT, **signing}
+
     def is_alive(self) -> bool:
         """Whether it runs."""
         return self.running is not None and self.running.process.is_alive()
@@ -76,7 +91,7 @@ class FaultOperator(OperatorProcess):
         self.has_crashed = self._is_to_crash
         self._is_to_crash = False
         self.running = start_operator(
-            self.directory, kubeconfig=self.kubeconfig, endpoints=[], tied=True, settings=IMPATIENT
+            self.directory, kubeconfig=self.kubeconfig, endpoints=[], tied=True, settings=self._settings
         )
 
     def start_crashing(self, point: str) -> None:
@@ -86,6 +101,7 @@ class FaultOperator(OperatorProcess):
 
         assert not self.is_alive()
         self.has_crashed, self._is_to_crash, self.log_mark = False, True, len(self.log())
+        self._point = point
         kept = {key: value for key, value in os.environ.items() if not key.startswith(DROPPED_PREFIXES)}
         (self.directory / NAME).mkdir(exist_ok=True)
         process = start_process(
@@ -95,7 +111,7 @@ class FaultOperator(OperatorProcess):
             tied=True,
             environment={
                 **kept,
-                **IMPATIENT,
+                **self._settings,
                 CRASH_POINT: point,
                 "KUBECONFIG": str(self.kubeconfig),
                 "DTOOL_OPERATOR_NAMESPACE": ADMIN_NAMESPACE,
@@ -104,6 +120,14 @@ class FaultOperator(OperatorProcess):
             },
         )
         self.running = Operator(process, "")
+
+    def start_again(self) -> None:
+        """Start one as the one before was: if it did not come to its point, this one may."""
+        self.kill()
+        if self._is_to_crash:
+            self.start_crashing(self._point)
+        else:
+            self.start()
 
     def kill(self) -> None:
         """End it with SIGKILL, if it runs."""
