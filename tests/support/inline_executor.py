@@ -1,7 +1,7 @@
 """Runs tasks inside this process, on stores that the test gives; held to the contract of every executor."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from dtool_operator.planning.task import ErrorLine, ProgressLine, RequestsLine, ResultLine, Task, WorkerLine
@@ -47,6 +47,9 @@ class InlineExecutor:
     def running(self) -> tuple[Task, ...]:
         """See the protocol."""
         return self._ledger.running()
+
+    async def sweep(self, known_keys: Collection[str]) -> None:
+        """See the protocol: nothing outlives this process."""
 
     def forget(self, key: str) -> None:
         """See the protocol. Raises ValueError for a task that runs."""

@@ -144,6 +144,7 @@ class Operator:
         if self._jobs is not None:
             await self._jobs.start()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
+        self._tasks.append(asyncio.create_task(self._sweep(), name="sweep"))
 
     async def stop(self) -> None:
         """End workers and transfers, close connections; copies resume at the next start."""
@@ -192,6 +193,16 @@ class Operator:
                 self.queue.done(key, look_again)
                 if look_again is None and self._find(key) is None:
                     self.queue.forget(key)
+
+    async def _sweep(self) -> None:
+        """End, now and then, the Jobs whose object went while no operator looked, or by force."""
+        await self._synced.wait()
+        while True:
+            try:
+                await self._executor.sweep({one.uid for one in self.world.datasets()})
+            except OperatorError as error:
+                _LOG.warning("sweep_failed", extra={"why": error.message})
+            await asyncio.sleep(self._policy.resync.total_seconds())
 
     # ---- one look ----------------------------------------------------------------------------------
 
