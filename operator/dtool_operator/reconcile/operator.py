@@ -144,7 +144,8 @@ class Operator:
         if self._jobs is not None:
             await self._jobs.start()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
-        self._tasks.append(asyncio.create_task(self._sweep(), name="sweep"))
+        if self._policy.jobs is not None:
+            self._tasks.append(asyncio.create_task(self._sweep(), name="sweep"))
 
     async def stop(self) -> None:
         """End workers and transfers, close connections; copies resume at the next start."""
