@@ -7,13 +7,14 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dtool_operator.errors import OperatorError
 from dtool_operator.planning.manifests import WorkerSettings, build_job_name
 from dtool_operator.planning.task import (
     DatasetFacts,
@@ -81,8 +82,13 @@ class Signing:
         self.given: dict[str, JobRef] = {}
         self.refreshed: list[str] = []
         self.refusal: FrozenDataset | None = None
+        self.asked = asyncio.Event()
+        self.hold: asyncio.Event | None = None
 
     async def give(self, task: Task, job: JobRef, credentials: TaskCredentials) -> None:  # noqa: ARG002
+        self.asked.set()
+        if self.hold is not None:
+            await self.hold.wait()
         if self.refusal is not None:
             raise self.refusal
         self.given[task.key] = job
@@ -107,18 +113,18 @@ class Scene:
     )
 
     def __post_init__(self) -> None:
-        self.executor = self.build_executor()
-
-    def build_executor(self) -> JobExecutor:
-        settings = JobSettings(
+        self.settings = JobSettings(
             self.stage.operator_namespace,
             WorkerSettings("localhost/dtool-operator:1"),
             SigningPlace(url="https://127.0.0.1:8443", ca_pem="PEM", token_file=""),
             poll_seconds=0.1,
             gone_seconds=20,
         )
+        self.executor = self.build_executor()
+
+    def build_executor(self) -> JobExecutor:
         return JobExecutor(
-            settings,
+            self.settings,
             ledger=Ledger(self.changes.append, lambda: datetime.now(UTC)),
             api=self.stage.api,
             secrets=self.stage.secrets,
@@ -406,6 +412,50 @@ async def test_a_job_is_cancelled_at_the_moment_it_begins(scene: Scene) -> None:
         await scene.executor.cancel(task.key)
 
     assert await scene.stage.get_job(job) is None
+
+
+async def test_a_job_whose_end_cannot_be_seen_fails_once_it_is_gone_and_can_be_begun_again() -> None:
+    stage = FakeJobs()
+    scene = Scene(stage)
+    scene.settings = replace(scene.settings, gone_seconds=0.2)
+    scene.executor = scene.build_executor()
+    task = scene.task()
+    job = await scene.begin(task)
+    await stage.take_rights_away()
+
+    with pytest.raises(OperatorError):
+        await scene.executor.cancel(task.key)
+
+    # nobody cancels again: whoever asked for it has changed his mind
+    record = await scene.until(task.key, lambda record: record.trouble is not None)
+    assert (record.state, record.trouble and record.trouble.reason) == (
+        TransferState.RUNNING,
+        "JobsForbidden",
+    )
+    await scene.executor.release(task.key)
+    assert not scene.signing.given, "what is being ended gets no permission"
+    stage.is_forbidden = False
+    record = await scene.ended(task.key)
+    assert record.state is TransferState.FAILED
+    assert await stage.get_job(job) is None
+    again = await scene.begin(task)
+    assert again.uid != job.uid
+    await scene.executor.close()
+
+
+async def test_a_permission_that_comes_after_the_end_is_taken_back(scene: Scene) -> None:
+    task = scene.task()
+    job = await scene.start(task)
+    scene.signing.hold = asyncio.Event()
+    releasing = asyncio.create_task(scene.executor.release(task.key))
+    await asyncio.wait_for(scene.signing.asked.wait(), PATIENCE_SECONDS)
+
+    await scene.stage.delete_job(job)  # while S3 is asked whether the dataset is open
+    await scene.ended(task.key)
+    scene.signing.hold.set()
+    await releasing
+
+    assert not scene.signing.given
 
 
 async def test_cancelling_or_forgetting_what_does_not_run_is_fine(scene: Scene) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
+from dtool_operator.errors import OperatorError
 from dtool_operator.planning.task import ErrorLine, SigningPlace, Task
 from dtool_operator.planning.transfer import JobRef, RequestObserver, TransferRecord
 from dtool_operator.transfers.executor import TaskCredentials
@@ -87,20 +88,51 @@ class JobExecutor:
             await self._runs[key][0].release()
 
     async def cancel(self, key: str) -> None:
-        """See the protocol."""
+        """See the protocol. A Job whose end cannot be seen goes on being ended, and is a failed task then."""
         if key in self._runs:
             run, follower = self._runs[key]
             follower.cancel()
             await asyncio.wait({follower})
-            if run.ref is not None:
-                self._left[key] = run.ref
-            elif (found := await find_unrecorded(self._api, run.task)) is not None and is_of(found, run.task):
-                self._left[key] = found.ref  # made while it was cancelled
-        if (job := self._left.get(key)) is not None:
+            try:
+                await self._end(run, within_seconds=self._settings.gone_seconds)
+            except OperatorError as error:
+                if follower.cancelled():  # else its outcome is known
+                    self._note_left(run, error)
+                    self._begin(run, self._go_on_ending(run))
+                raise
+        elif (job := self._left.get(key)) is not None:
             await self.remove_job(job)
-            if self._left.get(key) == job:
-                del self._left[key]
+            self._drop_left(key, job)
         self._ledger.drop(key)
+
+    async def _end(self, run: JobRun, *, within_seconds: float) -> None:
+        """Delete the Job of a run that nobody follows any more. Raises OperatorError."""
+        if run.ref is None:
+            found = await find_unrecorded(self._api, run.task)  # made while it was cancelled
+            run.ref = found.ref if found is not None and is_of(found, run.task) else None
+        if run.ref is not None:
+            self._left[run.task.key] = run.ref
+            await remove_and_wait(self._api, run.ref, within_seconds=within_seconds)
+            self._drop_left(run.task.key, run.ref)
+
+    async def _go_on_ending(self, run: JobRun) -> Outcome:
+        """Try until the Job and its Pods are gone: else its record would run for ever, with no follower."""
+        while True:
+            await asyncio.sleep(max(self._choose_pause(), self._settings.gone_seconds / 2))
+            try:
+                await self._end(run, within_seconds=0)
+            except OperatorError as error:
+                self._note_left(run, error)
+            else:
+                return build_failure("the work was ended before it was done")
+
+    def _note_left(self, run: JobRun, error: OperatorError) -> None:
+        trouble = ErrorLine(reason=error.reason, message=error.message, retryable=True)
+        self._ledger.note_trouble(run.task.key, trouble)
+
+    def _drop_left(self, key: str, job: JobRef) -> None:
+        if self._left.get(key) == job:
+            del self._left[key]
 
     def forget(self, key: str) -> None:
         """See the protocol."""
@@ -161,8 +193,8 @@ class JobExecutor:
         key = run.task.key
         earlier = self._left.get(key)
         refusal = await run.create(earlier)
-        if earlier is not None and refusal is None and self._left.get(key) == earlier:
-            del self._left[key]
+        if earlier is not None and refusal is None:
+            self._drop_left(key, earlier)
         return refusal or await run.follow(self._choose_pause)
 
     def _choose_pause(self) -> float:

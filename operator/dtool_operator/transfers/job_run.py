@@ -76,6 +76,7 @@ class JobRun:
         self._credentials = credentials
         self._is_adopted = adopted is not None
         self._is_granted = False
+        self._is_over = False
         self._refusal: ErrorLine | None = None
         self._wake = asyncio.Event()
         is_own = self.place.namespace == tools.settings.operator_namespace
@@ -105,12 +106,12 @@ class JobRun:
                 seconds = pause_seconds() * 2 ** min(failures, 8)
                 await self._sleep(min(seconds, max(_LONGEST_PAUSE_SECONDS, pause_seconds())))
         finally:
-            if self._tools.grants is not None:
-                await self._tools.grants.withdraw(self.task.key)
+            self._is_over = True
+            await self._withdraw()
 
     async def release(self) -> None:
         """Let the Job begin. Raises OperatorError; what keeps the endpoint from signing ends the task."""
-        if self.ref is None:
+        if self.ref is None or self._is_over:
             return
         for _ in range(_ATTEMPTS):
             job = await self._tools.api.read(self.ref)
@@ -118,6 +119,9 @@ class JobRun:
                 break  # whoever follows it says so
             try:
                 await self._grant()
+                if self._is_over:  # it was seen to have ended while S3 was asked
+                    await self._withdraw()
+                    return
                 if job.is_suspended:
                     await self._tools.api.release(job)
             except Conflict:
@@ -247,6 +251,10 @@ class JobRun:
         if self.place.keys is KeysFrom.SIGNING and self._tools.grants is not None:
             await self._tools.grants.give(self.task, self.ref, self._credentials)
         self._is_granted = True
+
+    async def _withdraw(self) -> None:
+        if self._tools.grants is not None:
+            await self._tools.grants.withdraw(self.task.key)
 
     async def _clear_keys(self) -> None:
         """Remove the keys of a Job that has ended; else they go with it."""
