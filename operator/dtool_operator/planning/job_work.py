@@ -55,9 +55,12 @@ def with_job(task: Task, job: JobPlace) -> Task:
     return seal_task(task.model_copy(update={"job": job}))
 
 
-def build_share(copy: Task, job: JobPlace) -> Task:
-    """Describe what the Pods of an Indexed Job do for a copy: each brings its share of the items."""
-    return with_job(copy.model_copy(update={"kind": TaskKind.COPY_ITEMS}), job)
+def build_share(copy: Task, job: JobPlace, *, concurrency: int) -> Task:
+    """Describe what the Pods of an Indexed Job do for a copy: each brings its share of the items.
+
+    `concurrency`: of each Pod.
+    """
+    return with_job(copy.model_copy(update={"kind": TaskKind.COPY_ITEMS, "concurrency": concurrency}), job)
 
 
 def build_upload(

@@ -13,6 +13,7 @@ from dtool_operator.planning.observed import JobPolicy, ObservedDataset
 from dtool_operator.planning.standing import Standing, find_standing
 from dtool_operator.planning.task import Task
 from dtool_operator.planning.upload import inspect
+from dtool_operator.planning.work import share_requests
 
 
 def may_be_job(seen: ObservedDataset, task: Task) -> JobPolicy | None:
@@ -34,7 +35,8 @@ def follow_scaled(seen: ObservedDataset, work: Work, jobs: JobPolicy) -> Dataset
         return follow(seen, work)
     place = place_copy_job(jobs, target.bucket, items=found.items)
     whole = with_job(copy, place.model_copy(update={"shards": 1}))
-    share = build_share(copy, place)
+    in_flight = share_requests(seen, target.bucket, workers=place.shards)
+    share = build_share(copy, place, concurrency=in_flight)
     if place.shards > 1 and not _is_moved(seen, share, whole):
         return follow(seen, Work(share, target, work.storage, work.source))
     return follow(seen, Work(whole, target, work.storage, work.source, is_undone=work.is_undone))

@@ -135,7 +135,7 @@ def build_task(
         fingerprint="",
         uuid=target.uuid,
         target=build_location(target.bucket, target.prefix),
-        concurrency=_share_requests(seen, target.bucket),
+        concurrency=share_requests(seen, target.bucket),
         credentials_version=storage.credentials_version,
         bucket_key=bucket_key(target.bucket),
         **fields,
@@ -165,11 +165,14 @@ def name_source(bucket: DtoolBucket | None) -> str | None:
     return None if bucket is None else bucket_key(bucket)
 
 
-def _share_requests(seen: ObservedDataset, bucket: DtoolBucket) -> int:
-    """Divide the bucket's requests in flight among as many transfers as may run at a time (rule 17)."""
+def share_requests(seen: ObservedDataset, bucket: DtoolBucket, *, workers: int = 1) -> int:
+    """Divide the bucket's requests in flight among as many transfers as may run at a time (rule 17).
+
+    Return what is left for each of a transfer's `workers`, at least one.
+    """
     limits = bucket.spec.limits
     transfers = min(limits.concurrent_transfers, seen.policy.max_transfers)
-    return max(1, min(MAX_ITEMS_IN_FLIGHT, limits.concurrent_requests // transfers))
+    return max(1, min(MAX_ITEMS_IN_FLIGHT, limits.concurrent_requests // transfers // workers))
 
 
 def expected_owner(seen: ObservedDataset, target: Target) -> Owner:
