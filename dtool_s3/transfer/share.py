@@ -7,7 +7,7 @@ again it moves what is missing or different.
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from dtool_s3.transfer.inventory import (
 )
 from dtool_s3.transfer.multipart import abort_uploads
 from dtool_s3.transfer.placing import start_placing
-from dtool_s3.transfer.plan import check_size, plan_copy
+from dtool_s3.transfer.plan import ItemPlan, Step, check_size, plan_copy
 from dtool_s3.transfer.progress import ProgressCounter, ProgressSink, no_progress
 from dtool_s3.transfer.request import CopyRequest
 from dtool_s3.transfer.shard import Shard
@@ -40,7 +40,10 @@ from dtool_s3.transfer.target import begin_proto
 
 @dataclass(frozen=True, slots=True)
 class CopiedItems:
-    """A share in place and what is known of its bytes; `moved` items were copied by this run."""
+    """A share in place and what is known of its bytes; `moved` items were copied by this run.
+
+    Of items that a listing showed to be there nothing more is known: the whole copy proves them.
+    """
 
     verification: Verification
     moved: int
@@ -67,17 +70,25 @@ async def copy_items(
     if place.is_frozen:
         return CopiedItems(Verification(len(manifest.items), manifest.size_bytes, {}), moved=0)
     server_side = request.server_side and source.endpoint_url == target.endpoint_url
-    plans = deque(plan_copy(found, place, server_side=server_side).items)
+    all_plans = plan_copy(found, place, server_side=server_side).items
+    plans = deque(plan for plan in all_plans if plan.step is not Step.KEEP)
     await begin_proto(target, place, request.proto_metadata(found.admin, now=clock()))
     await _abort_uploads(target, request.target_layout, shard)
-    counter = ProgressCounter(on_progress, items_total=len(plans), bytes_total=manifest.size_bytes)
+    counter = ProgressCounter(on_progress, items_total=len(all_plans), bytes_total=manifest.size_bytes)
+    _count_kept(counter, all_plans)
     placing = start_placing(source, target, request, found.has_base64_handles, server_side=server_side)
-    del found, place
+    del found, place, all_plans
     await placing.place(plans, counter)
     if placing.mover.has_uploaded:
         # a start whose answer was lost and that the store repeated is known to nobody
         await _abort_uploads(target, request.target_layout, shard)
     return CopiedItems(placing.verification(manifest), placing.moved)
+
+
+def _count_kept(counter: ProgressCounter, plans: Sequence[ItemPlan]) -> None:
+    kept = [plan.item.size_bytes for plan in plans if plan.step is Step.KEEP]
+    if kept:
+        counter.add(items=len(kept), size_bytes=sum(kept))
 
 
 async def _read_source(source: Store, request: CopyRequest, shard: Shard) -> SourceInventory:

@@ -140,6 +140,19 @@ async def test_a_killed_share_goes_on_alone(scene: CopyScene) -> None:
     assert (await share(scene, 1)).moved == 0
 
 
+async def test_what_is_in_place_is_counted_and_left_to_the_whole_copy_to_prove(scene: CopyScene) -> None:
+    await share(scene, 1)
+    scene.server.requests.clear()
+    told: list[Progress] = []
+
+    result = await share(scene, 1, on_progress=told.append)
+
+    assert result.moved == 0
+    assert told[-1].items == told[-1].items_total == result.verification.items
+    assert told[-1].bytes == told[-1].bytes_total
+    assert "head" not in {request.operation for request in scene.server.requests}
+
+
 async def test_a_share_that_begins_leaves_the_uploads_of_others_alone(scene: CopyScene) -> None:
     await share(scene, 0)
     own = next(i for i in map(item_identifier, ITEMS) if Shard(1, 4).holds(i))
