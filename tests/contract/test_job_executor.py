@@ -610,8 +610,11 @@ async def test_keys_of_a_job_are_in_a_secret_that_changes_with_them_and_goes_wit
 async def test_keys_are_removed_when_a_job_has_ended_and_the_job_when_it_is_forgotten(scene: Scene) -> None:
     task = scene.task(TaskKind.VERIFY, KeysFrom.OPERATOR)
     job = await scene.begin(task)
-    counts = RequestsLine(counts=(RequestCount(side=Side.TARGET, operation="get", result="ok", count=3),))
-    await scene.finish(job, counts, ResultLine(facts=FACTS))
+    earlier, counts = (
+        RequestsLine(counts=(RequestCount(side=Side.TARGET, operation="get", result="ok", count=count),))
+        for count in (2, 3)
+    )
+    await scene.finish(job, earlier, counts, ResultLine(facts=FACTS))
     await scene.ended(task.key)
 
     assert await scene.stage.read_secret(job.name) is None

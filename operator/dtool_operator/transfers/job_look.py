@@ -112,6 +112,6 @@ class JobLook:
             return
         task = self._task
         buckets = {Side.TARGET: task.bucket_key, Side.SOURCE: task.source_bucket_key or UNKNOWN_BUCKET}
-        for line in claims.requests:
+        for line in claims.requests[-1:]:  # each has all of the Pod's up to then
             for one in line.counts:
                 self._on_requests(buckets[one.side], one.operation, one.result, one.count)

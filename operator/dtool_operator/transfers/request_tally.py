@@ -13,13 +13,23 @@ OnAnswer = Callable[[Request, str], None]
 
 
 class RequestTally:
-    """Reports through `emit`: before the end, with progress every few seconds, and when told to."""
+    """Reports through `emit`: before the end, with progress every few seconds, and when told to.
+
+    A report has what was counted since the one before. `is_whole`: it has all, for a Pod's log, of which only
+    the last lines are read.
+    """
 
     def __init__(
-        self, emit: Callable[[WorkerLine], None], clock: Callable[[], float] = time.monotonic
+        self,
+        emit: Callable[[WorkerLine], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        is_whole: bool = False,
     ) -> None:
         self._emit = emit
         self._clock = clock
+        self._is_whole = is_whole
+        self._has_news = False
         self._counts: Counter[tuple[Side, str, str]] = Counter()
         self._next_time = clock() + REPORT_INTERVAL_SECONDS
 
@@ -28,6 +38,7 @@ class RequestTally:
 
         def note(request: Request, result: str) -> None:
             self._counts[side, request.operation, result] += 1
+            self._has_news = True
 
         return note
 
@@ -38,12 +49,15 @@ class RequestTally:
         self._emit(line)
 
     def report(self) -> None:
-        """Emit what was counted since the last report, if anything was."""
+        """Emit what was counted, if anything was since the last report."""
         self._next_time = self._clock() + REPORT_INTERVAL_SECONDS
-        counts, self._counts = self._counts, Counter()
-        if counts:
-            told = (
-                RequestCount(side=side, operation=operation, result=result, count=count)
-                for (side, operation, result), count in counts.items()
-            )
-            self._emit(RequestsLine(counts=tuple(told)))
+        if not self._has_news:
+            return
+        told = tuple(
+            RequestCount(side=side, operation=operation, result=result, count=count)
+            for (side, operation, result), count in self._counts.items()
+        )
+        self._has_news = False
+        if not self._is_whole:
+            self._counts.clear()
+        self._emit(RequestsLine(counts=told))

@@ -138,7 +138,7 @@ def read_pod_task(environment: Mapping[str, str]) -> Task:
 
 async def _run(task: Task, emit: Callable[[WorkerLine], None]) -> None:
     _cancel_on_signals()
-    tally = RequestTally(emit)
+    tally = RequestTally(emit, is_whole=task.job is not None)
     stores = _Stores(task, tally)
     shard = int(os.environ.get(SHARD_VARIABLE, "0"))
     try:

@@ -70,3 +70,18 @@ def test_the_end_is_told_after_the_requests() -> None:
     stage.tally.pass_on(ResultLine())
 
     assert [line.type for line in stage.lines] == ["requests", "result"]
+
+
+def test_the_last_of_a_pods_reports_has_all_of_its_requests() -> None:
+    lines: list[WorkerLine] = []
+    tally = RequestTally(lines.append, lambda: 0.0, is_whole=True)
+    tally.listener(Side.TARGET)(PUT, "ok")
+    tally.report()
+    tally.listener(Side.TARGET)(PUT, "ok")
+
+    tally.report()
+    tally.report()
+
+    assert len(lines) == 2
+    assert isinstance(lines[-1], RequestsLine)
+    assert [one.count for one in lines[-1].counts] == [2]
