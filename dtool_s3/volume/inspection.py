@@ -4,12 +4,16 @@ import hashlib
 from dataclasses import dataclass
 
 from dtool_s3.documents import AdminMetadata, Manifest
+from dtool_s3.errors import InvalidAdminMetadata, SettingsError
 from dtool_s3.files.tree import Tree
 from dtool_s3.layout import DatasetLayout
+from dtool_s3.naming import check_name
 from dtool_s3.store.protocol import Store
 from dtool_s3.transfer.inventory import read_frozen
 from dtool_s3.volume.dataset import check_files, read_volume_dataset
 from dtool_s3.volume.faults import using_volume
+
+_MAX_USERNAME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,19 @@ def inspect_directory(tree: Tree) -> SourceSummary:
     with using_volume(tree):
         found = read_volume_dataset(tree)
         check_files(found)
+    _check_identity(found.admin)
     return _summarise(found.admin, found.manifest, found.manifest_body)
+
+
+def _check_identity(admin: AdminMetadata) -> None:
+    """Raise InvalidAdminMetadata for names that a dataset in a bucket cannot have."""
+    try:
+        check_name(admin.name, of="a dataset")
+    except SettingsError as error:
+        raise InvalidAdminMetadata(str(error)) from error
+    creator = admin.creator_username
+    if not creator.isprintable() or len(creator) > _MAX_USERNAME:
+        raise InvalidAdminMetadata(f"{creator[:80]!r} cannot be the name of a dataset's creator")
 
 
 async def inspect_stored(store: Store, layout: DatasetLayout) -> SourceSummary:

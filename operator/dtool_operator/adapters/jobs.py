@@ -21,6 +21,9 @@ _MANAGED: Final = (
 )
 _PAGE_SIZE: Final = 500
 _EVENTS: Final = 100
+#: Whoever may make Pods makes them as large, and as many with our Job as owner, as he likes.
+_PODS_AT_ONCE: Final = 50
+_MOST_PODS: Final = 20 * _PODS_AT_ONCE
 
 
 class KubernetesJobs:
@@ -99,10 +102,19 @@ class KubernetesJobs:
             query = {**query, "continue": rest}
 
     async def list_pods(self, job: JobRef) -> tuple[PodState, ...]:
-        """See JobsApi. The label only narrows the list; the controller's uid decides."""
-        query = {"labelSelector": f"batch.kubernetes.io/controller-uid={job.uid}", "limit": "5000"}
-        page = await self._list(f"/api/v1/namespaces/{job.namespace}/pods", job.namespace, query)
-        return parse_pods(page.get("items") or (), job)
+        """See JobsApi. The label only narrows the list; the controller's uid decides.
+
+        Of more Pods than any Job of ours has the rest is not looked at.
+        """
+        selector = f"batch.kubernetes.io/controller-uid={job.uid}"
+        query, found = {"labelSelector": selector, "limit": str(_PODS_AT_ONCE)}, list[PodState]()
+        while len(found) < _MOST_PODS:
+            page = await self._list(f"/api/v1/namespaces/{job.namespace}/pods", job.namespace, query)
+            found += parse_pods(page.get("items") or (), job)
+            if not (rest := (page.get("metadata") or {}).get("continue")):
+                break
+            query = {**query, "continue": rest}
+        return tuple(sorted(found, key=lambda pod: (pod.created_at, pod.name)))
 
     async def list_warnings(self, namespace: str, uid: str) -> tuple[Words, ...]:
         """See JobsApi."""

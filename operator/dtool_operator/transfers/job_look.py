@@ -4,7 +4,8 @@ Reads only. A Job's logs are claims, see `job_output`.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from dtool_operator.errors import OperatorError
@@ -32,6 +33,15 @@ _LOG_ATTEMPTS: Final = 5
 Outcome = ResultLine | ErrorLine
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the Pod of a uid said; `is_whole`: it has ended, and said no more."""
+
+    uid: str
+    claims: Claims
+    is_whole: bool = False
+
+
 class JobLook:
     """What has been seen of one Job so far.
 
@@ -43,8 +53,8 @@ class JobLook:
         self._ledger = ledger
         self._task = task
         self._on_requests = on_requests
-        self._claims: dict[str, Claims] = {}
-        self._ended: set[str] = set()
+        self._claims: dict[int, _Said] = {}
+        """By index, what its newest Pod said: Pods may come and go without end, or be gone by now."""
         self._log_failures = 0
         self._logs = asyncio.Semaphore(_LOGS_AT_ONCE)
 
@@ -52,7 +62,9 @@ class JobLook:
         """Look once; return what became of the task once its Job has ended. Raises OperatorError."""
         if not is_released and not job.is_finished:
             return None
-        pods = await self._api.list_pods(job.ref)
+        # anybody may make Pods that name our Job as their owner; of other indices than it has none is its
+        shards = 1 if self._task.job is None else self._task.job.shards
+        pods = [pod for pod in await self._api.list_pods(job.ref) if pod.index < shards]
         newest = find_newest(pods)
         await asyncio.gather(*(self._read(job, pod) for pod in newest.values()))
         if job.is_finished:
@@ -63,7 +75,8 @@ class JobLook:
 
     async def _read(self, job: JobState, pod: PodState) -> None:
         """Read what a Pod has said since the last look; of one that ended once, and more."""
-        if pod.phase == "Pending" or pod.uid in self._ended:
+        said = self._find_said(pod)
+        if pod.phase == "Pending" or (said is not None and said.is_whole):
             return
         lines, max_bytes = (END_LINES, END_BYTES) if pod.is_ended else (PROGRESS_LINES, PROGRESS_BYTES)
         try:
@@ -75,14 +88,21 @@ class JobLook:
                 raise
             return
         claims = read_claims(log)
-        before = self._claims.get(pod.uid, Claims())
-        self._claims[pod.uid] = Claims(claims.progress or before.progress, claims.outcome, claims.requests)
+        before = Claims() if said is None else said.claims
+        kept = Claims(claims.progress or before.progress, claims.outcome)
+        self._claims[pod.index] = _Said(pod.uid, kept, is_whole=pod.is_ended)
         if pod.is_ended:
-            self._ended.add(pod.uid)
             self._tell_requests(claims)
 
+    def _find_said(self, pod: PodState) -> _Said | None:
+        said = self._claims.get(pod.index)
+        return said if said is not None and said.uid == pod.uid else None
+
+    def _list_claims(self, newest: Iterable[PodState]) -> list[Claims]:
+        return [said.claims for pod in newest if (said := self._find_said(pod)) is not None]
+
     def _note_progress(self, newest: Mapping[int, PodState]) -> None:
-        said = (self._claims.get(pod.uid, Claims()).progress for pod in newest.values())
+        said = (claims.progress for claims in self._list_claims(newest.values()))
         progress = add_progress(line for line in said if line is not None)
         record = self._ledger.record(self._task.key)
         if progress is not None and record is not None and record.progress != progress:
@@ -97,8 +117,9 @@ class JobLook:
 
     def _conclude(self, job: JobState, pods: Sequence[PodState]) -> Outcome:
         self._note_progress(find_newest(pods))
-        uids = [pod.uid for pod in find_newest(pods).values()] or list(self._claims)  # Pods may be gone
-        said = [self._claims.get(uid, Claims()).outcome for uid in uids]
+        newest = find_newest(pods).values()
+        claims = self._list_claims(newest) if newest else [said.claims for said in self._claims.values()]
+        said = [one.outcome for one in claims]  # Pods may be gone
         errors = [line for line in said if isinstance(line, ErrorLine)]
         if not job.is_complete:
             return min(errors, key=lambda line: line.retryable, default=explain_failure(job, pods))

@@ -3,6 +3,7 @@
 Whoever may write to a Pod's log of a tenant's namespace may claim anything.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,8 +17,12 @@ from dtool_operator.planning.task import (
     ProgressLine,
     RequestsLine,
     ResultLine,
+    SourceFacts,
     WorkerLine,
 )
+from dtool_s3.errors import SettingsError
+from dtool_s3.naming import check_name
+from dtool_s3.uri import is_uuid
 
 #: As much of a log as is looked at: its last lines while the worker runs, and more at its end.
 PROGRESS_LINES: Final = 5
@@ -28,6 +33,8 @@ END_BYTES: Final = 1024 * 1024
 _MAX_NUMBER: Final = 2**53
 _MESSAGE_MAXIMUM: Final = 2000
 _MISMATCHES: Final = 20
+_MAX_USERNAME: Final = 256
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _line: TypeAdapter[WorkerLine] = TypeAdapter(WorkerLine)
 
 
@@ -90,13 +97,24 @@ def _cut(facts: DatasetFacts) -> DatasetFacts:
 
 
 def _is_sane(value: object) -> bool:
-    """Tell whether all numbers fit a status: whole, not negative, and exact as a JSON number."""
+    """Tell whether all numbers fit a status (not negative, exact as JSON), and what is found is a dataset."""
     match value:
         case BaseModel():
-            return all(_is_sane(getattr(value, name)) for name in type(value).model_fields)
+            is_known = not isinstance(value, SourceFacts) or _is_dataset(value)
+            return is_known and all(_is_sane(getattr(value, name)) for name in type(value).model_fields)
         case tuple():
             return all(map(_is_sane, value))
         case int() | float():
             return 0 <= value <= _MAX_NUMBER
         case _:
             return True
+
+
+def _is_dataset(found: SourceFacts) -> bool:
+    """Tell whether uuid, hash and names are such as a proto dataset can be made of: they lead to keys."""
+    try:
+        check_name(found.name, of="a dataset")
+    except SettingsError:
+        return False
+    is_named = found.creator_username.isprintable() and len(found.creator_username) <= _MAX_USERNAME
+    return is_named and is_uuid(found.uuid) and _SHA256.fullmatch(found.manifest_sha256) is not None

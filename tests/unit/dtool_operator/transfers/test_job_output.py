@@ -12,11 +12,13 @@ from dtool_operator.planning.task import (
     MismatchLine,
     ProgressLine,
     ResultLine,
+    SourceFacts,
     Task,
     TaskKind,
 )
 from dtool_operator.transfers.job_output import add_progress, read_claims
 from dtool_operator.transfers.worker import _SparseLineWriter, read_pod_task
+from tests.support.datasets import UUID
 
 
 def progress(items: int) -> ProgressLine:
@@ -58,6 +60,40 @@ def test_texts_are_sanitized_and_lists_cut() -> None:
     assert len(outcome.message) <= 2000
     assert outcome.facts is not None
     assert len(outcome.facts.mismatches) == 20
+
+
+def source(**changes: object) -> ResultLine:
+    given: dict[str, object] = {
+        "uuid": UUID,
+        "name": "raw",
+        "creator_username": "olssont",
+        "created_at": 1.5,
+        "frozen_at": 2.5,
+        "items": 3,
+        "size_bytes": 30,
+        "manifest_sha256": "0f" * 32,
+    }
+    return ResultLine(source=SourceFacts.model_validate(given | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uuid": f"{UUID}/../../u/bob"},
+        {"uuid": UUID.upper()},
+        {"uuid": ""},
+        {"name": "../bob"},
+        {"name": "x" * 100},
+        {"creator_username": "x\n"},
+        {"creator_username": "x" * 1000},
+        {"manifest_sha256": "x"},
+        {"items": -1},
+    ],
+    ids=str,
+)
+def test_what_no_dataset_can_be_is_not_believed_to_be_one(changes: dict[str, object]) -> None:
+    assert read_claims(source().model_dump_json()).outcome == source()
+    assert read_claims(source(**changes).model_dump_json()).outcome is None
 
 
 def test_progress_of_none_is_none() -> None:

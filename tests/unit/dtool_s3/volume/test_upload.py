@@ -18,6 +18,7 @@ from dtool_s3.errors import (
     ContentDiffers,
     DtoolS3Error,
     FrozenDataset,
+    InvalidAdminMetadata,
     InvalidManifest,
     ItemMissing,
     NotSupported,
@@ -487,6 +488,19 @@ async def test_a_dataset_that_is_not_what_it_says_is_refused_and_never_claimed(
         await dataset_scene.upload_dataset()
 
     assert "manifest.json" not in dataset_scene.stored()
+
+
+@pytest.mark.parametrize(
+    ("field", "text"), [("name", "my data"), ("creator_username", "a\tb"), ("creator_username", "x" * 300)]
+)
+async def test_names_that_a_dataset_in_a_bucket_cannot_have_are_told_by_the_look_at_it(
+    dataset_scene: VolumeScene, field: str, text: str
+) -> None:
+    path = dataset_scene.run / ".dtool" / "dtool"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: text}))
+
+    with pytest.raises(InvalidAdminMetadata, match="cannot be the name"):
+        inspect_directory(dataset_scene.tree)
 
 
 async def test_a_proto_dataset_is_no_source(tmp_path: Path) -> None:
