@@ -10,6 +10,12 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 ENVIRONMENT := .venv/.synced
 PACKAGES := dtool_s3 operator sandbox tests docs benchmarks
+# stories of tests/e2e that are played with the operator in its Pod too
+ON_CLUSTER := $(foreach story,copy restart kill refusals listing metadata sources deletion verification, \
+	tests/e2e/test_$(story).py)
+# a node of the sandbox needs root on Linux, a cluster that the user names does not
+NODE_TESTS := $(shell if [ "$$(uname -s) $$(id -u)" = "Linux 0" ] || [ -n "$${DTOOL_TEST_CONTEXT:-}" ]; \
+	then echo e2e-cluster; else echo without-cluster; fi)
 
 .PHONY: help
 help: ## Print this help
@@ -57,13 +63,14 @@ cluster-down: env ## End the cluster
 	@$(PYTHON) -m sandbox cluster-down
 
 .PHONY: test
-test: lint type unit contract integration e2e faults ## Run every check, in this order
+test: lint type unit contract chart-test integration e2e faults $(NODE_TESTS) ## Run every check, in this order
 
 .PHONY: lint
 lint: env ## Check style and the direction of imports
 	$(PYTHON) -m ruff check $(PACKAGES)
 	$(PYTHON) -m ruff format --check --quiet $(PACKAGES)
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/hadolint Dockerfile
 
 .PHONY: type
 type: env ## Check types
@@ -78,6 +85,10 @@ unit: env ## Run the tests that need no server
 contract: env ## Hold stores, models, CRDs and upstream dtool to one behaviour
 	$(PYTEST) tests/contract
 
+.PHONY: chart-test
+chart-test: env ## Render the chart with helm, and hold it to its promises
+	$(PYTEST) tests/chart
+
 .PHONY: integration
 integration: env ## Test against a real API server and a real S3 server
 	$(PYTEST) tests/integration
@@ -88,7 +99,14 @@ e2e: env ## Play user stories against the running operator
 
 .PHONY: e2e-cluster
 e2e-cluster: env ## Play user stories on a cluster with a real node, or on the one named by DTOOL_TEST_CONTEXT
+	[ -n "$${DTOOL_TEST_CONTEXT:-}" ] || $(PYTHON) -m sandbox cluster-check
+	[ -n "$${DTOOL_TEST_IMAGE:-}" ] || $(PYTHON) -m sandbox.operator_image
 	$(PYTEST) tests/cluster
+	DTOOL_E2E_ON_CLUSTER=1 $(PYTEST) $(ON_CLUSTER)
+
+.PHONY: without-cluster
+without-cluster:
+	@echo "LEFT OUT: e2e-cluster needs root on Linux, or a cluster named by DTOOL_TEST_CONTEXT; all else was run" >&2
 
 .PHONY: faults
 faults: env ## Kill, cut, refuse, lie and attack: what operator and tenants' data must survive
@@ -108,10 +126,15 @@ format: env ## Format the code and sort imports
 	$(PYTHON) -m ruff format --quiet $(PACKAGES)
 
 .PHONY: docs
-docs: env ## Generate docs/api.md, and the tables and lists of other pages
+docs: env chart ## Generate docs/api.md, and the tables and lists of other pages
 	$(PYTHON) docs/generate_api.py
+	$(PYTHON) docs/generate_plugin.py
 	$(PYTHON) docs/generate_operations.py
 	$(PYTHON) docs/generate_troubleshooting.py
+
+.PHONY: chart
+chart: env ## Generate the chart's CRDs, and the roles for those who do without it
+	$(PYTHON) docs/generate_chart.py
 
 .PHONY: docs-site
 docs-site: env ## Build the documentation site into build/site; every warning is an error

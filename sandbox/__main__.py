@@ -18,12 +18,13 @@ COMMANDS = {
     "status": "list the processes; exits 1 unless all run",
     "down": "end everything and remove the directory",
     "cluster": "start a cluster with a real node, and S3; needs Linux and root",
+    "cluster-check": "say whether a cluster with a real node can run here",
     "cluster-image": "load an image, as an OCI archive, into the cluster's node",
     "cluster-down": "end the cluster and remove its directory",
 }
 NEXT = """kubectl get nodes
 helm install dtool-operator charts/dtool-operator --namespace dtool-system --create-namespace \\
-    --set image.tag=dev
+    --values sandbox/story/cluster-values.yaml --wait
 """
 
 
@@ -69,6 +70,9 @@ def _run(arguments: argparse.Namespace, directory: Path) -> int:
             say_at_once(
                 f"\nThese lines are in {directory / 'env'} too, to be sourced:\n\n{session.exports()}\n{NEXT}"
             )
+            say_at_once("The README has a story to play; `make cluster-down` ends the cluster.")
+        case "cluster-check":
+            check_machine()
         case "cluster-image":
             load_image(directory, arguments.archive)
         case "cluster-down":

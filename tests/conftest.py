@@ -1,3 +1,8 @@
 """Fixtures for every test; naming them here starts nothing."""
 
-pytest_plugins = ["tests.support.s3_place", "tests.support.sandbox", "tests.support.moto"]
+pytest_plugins = [
+    "tests.support.s3_place",
+    "tests.support.sandbox",
+    "tests.support.moto",
+    "tests.support.installed",
+]

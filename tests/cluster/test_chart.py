@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from sandbox.operator_image.build import IMAGE, ensure_image
 from tests.support.chart import NAMESPACE
-from tests.support.chart_release import ChartRelease, build_values, write_next_version
+from tests.support.chart_release import ChartRelease, write_next_version
 from tests.support.eventually import eventually
 from tests.support.lab import Lab
 
@@ -30,15 +28,9 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture
-def release(cluster: RealCluster, object_store: ObjectStore) -> Iterator[ChartRelease]:
-    """The chart, not installed yet; the image is on the node and the namespace enforces `restricted`."""
-    names = cluster.load_image(ensure_image())
-    assert not names or IMAGE in names, names
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": NAMESPACE, "labels": labels}
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-    cluster.kubectl("apply", "--filename=-", stdin=json.dumps(namespace))
-    release = ChartRelease(cluster, build_values(IMAGE, object_store.endpoint))
+def release(make_release: Callable[..., ChartRelease], object_store: ObjectStore) -> Iterator[ChartRelease]:
+    """The chart, not installed yet."""
+    release = make_release(object_store.endpoint)
     yield release
     release.clear()
 

@@ -1,14 +1,15 @@
-"""The operator's process on the sandbox, once a session; a lab of its own for every test."""
+"""The operator once a session, beside the sandbox or in its Pod; a lab of its own for every test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.front import Front, running_front
+from tests.support.installed import ON_CLUSTER, OperatorInPod, open_operator_in_pod
 from tests.support.lab import Lab, OperatorProcess
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     from sandbox.controlplane import ControlPlane
     from sandbox.seaweedfs import ObjectStore
+    from tests.support.chart_release import ChartRelease
     from tests.support.moto import MotoServer
+    from tests.support.real_cluster import RealCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def moto_front(moto_server: MotoServer) -> Iterator[Front]:
 
 
 @pytest.fixture(scope="session")
-def operator_process(
+def operator_beside(
     control_plane: ControlPlane,
     object_store: ObjectStore,
     tls_front: TlsFront,
@@ -68,8 +71,27 @@ def operator_process(
     process.stop()
 
 
+@pytest.fixture(scope="session")
+def operator_in_pod(
+    cluster: RealCluster,
+    make_release: Callable[..., ChartRelease],
+    object_store: ObjectStore,
+    tls_front: TlsFront,
+    moto_front: Front,
+) -> Iterator[OperatorInPod]:
+    """The operator in its Pod, under the roles of the chart."""
+    release = make_release(object_store.endpoint, tls_front.front.url, moto_front.url)
+    release.values["allowedHTTPHosts"] = [object_store.endpoint.removeprefix("http://")]
+    yield open_operator_in_pod(cluster, object_store, release)
+    release.clear()
+
+
+# what `lab` asks for decides which servers are started, and which programs are looked for before
+operator_process = operator_in_pod if ON_CLUSTER else operator_beside
+
+
 @pytest.fixture
-def lab(operator_process: OperatorProcess) -> Lab:
+def lab(operator_process: OperatorProcess | OperatorInPod) -> Lab:
     """A lab that is ready: the operator runs, both bucket objects are Ready."""
     operator_process.start()
     lab = Lab(operator_process.control_plane, operator_process.object_store, operator_process)

@@ -1,7 +1,5 @@
 """Damage of a frozen dataset is found by a verification that was asked for, and so is its repair."""
 
-import urllib.request
-
 from dtool_s3.layout import item_identifier
 from tests.support.datasets import ITEMS, UUID, DatasetFixture
 from tests.support.eventually import eventually
@@ -61,9 +59,6 @@ def assert_told(lab: Lab, reason: str) -> None:
 
 def count_damaged(lab: Lab) -> float:
     """Read how many datasets the operator's metrics call damaged."""
-    assert lab.operator.running is not None
-    url = f"{lab.operator.running.health_url}/metrics"
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
-        lines = answer.read().decode().splitlines()
+    lines = lab.operator.metrics().splitlines()
     start = 'dtool_operator_datasets{state="Damaged"}'
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))

@@ -1,4 +1,4 @@
-"""A lab for end-to-end tests: the operator's process on the sandbox, and the hands of its users.
+"""A lab for end-to-end tests: the operator's process beside the sandbox, and the hands of its users.
 
 Each test gets a lab of its own: own buckets, own namespaces, own bucket objects; the operator is shared, and
 every test that kills it starts it again.
@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import signal
+import urllib.request
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sandbox.controlplane import ControlPlane
     from sandbox.operator_process import Operator
     from sandbox.seaweedfs import ObjectStore
+    from tests.support.installed import RunningOperator
     from tests.support.upstream import Dtool
 
 ADMIN_NAMESPACE = "dtool-system"
@@ -78,6 +80,12 @@ class OperatorProcess:
         """Return what it logged."""
         return (self.directory / "operator.log").read_text()
 
+    def metrics(self) -> str:
+        """Return its metrics as Prometheus reads them."""
+        assert self.running is not None
+        with urllib.request.urlopen(f"{self.running.health_url}/metrics", timeout=5) as answer:  # noqa: S310
+            return str(answer.read().decode())
+
     def _assert_dead(self) -> None:
         assert self.running is not None
         assert not self.running.process.is_alive()
@@ -89,7 +97,7 @@ class Lab:
 
     control_plane: ControlPlane
     object_store: ObjectStore
-    operator: OperatorProcess
+    operator: RunningOperator
     suffix: str = field(default_factory=lambda: secrets.token_hex(3))
 
     def __post_init__(self) -> None:

@@ -2,7 +2,8 @@
 
 `DTOOL_TEST_CONTEXT=kind-lab` runs the tests of tests/cluster on that cluster of the user's own configuration.
 Never the current context, and only those that are known to be for trying things out: of kind, k3d and
-minikube, and those that DTOOL_TEST_ALLOWED_CONTEXTS lists, separated by commas.
+minikube, and those that DTOOL_TEST_ALLOWED_CONTEXTS lists, separated by commas. The image is built and loaded
+with `kind load`; for other clusters `DTOOL_TEST_IMAGE` names one that their nodes can get.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sandbox.helm import run_helm
 from sandbox.kubectl import find_kubectl, run_kubectl
 
 CONTEXT, ALLOWED = "DTOOL_TEST_CONTEXT", "DTOOL_TEST_ALLOWED_CONTEXTS"
+IMAGE = "DTOOL_TEST_IMAGE"
 KNOWN = ("kind-*", "k3d-*", "minikube")
 
 
@@ -73,7 +75,9 @@ class NamedCluster:
 
     def load_image(self, archive: Path) -> tuple[str, ...]:
         if not self.context.startswith("kind-"):
-            raise SandboxError(f"load {archive} into the nodes of {self.context} yourself")
+            raise SandboxError(
+                f"load {archive} into the nodes of {self.context} yourself, and name the image by {IMAGE}"
+            )
         name = self.context.removeprefix("kind-")
         command = ["kind", "load", "image-archive", f"--name={name}", str(archive)]
         subprocess.run(command, check=True, capture_output=True, text=True)
@@ -103,6 +107,11 @@ def named_context() -> str | None:
             f"volumes and custom resource definitions. If that cluster is for it, set {ALLOWED}={context}"
         )
     return context
+
+
+def named_image() -> str | None:
+    """Return the operator's image that the user names; None: it is built here."""
+    return os.environ.get(IMAGE) or None
 
 
 def open_named_cluster(context: str, directory: Path) -> NamedCluster:
