@@ -13,20 +13,24 @@ from dtool_operator.api.conditions import Condition
 from dtool_operator.api.dataset import DtoolDataset, parse_dataset
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
 from dtool_operator.api.reasons import Reason
+from dtool_operator.api.work_status import InspectedSource, JobReference
 from dtool_operator.names import FINALIZER, LABEL_UUID
 from dtool_operator.planning import plan as actions
 from dtool_operator.planning.dataset import DatasetPlan, plan_dataset
+from dtool_operator.planning.manifests import build_job_name
 from dtool_operator.planning.observed import (
     ClusterView,
+    JobPolicy,
     NamespaceView,
     ObservedDataset,
     Policy,
     Refusal,
     Slots,
     StorageView,
+    Usage,
 )
-from dtool_operator.planning.task import DatasetFacts, ErrorLine, ProgressLine, Task
-from dtool_operator.planning.transfer import TransferRecord, TransferState
+from dtool_operator.planning.task import DatasetFacts, ErrorLine, ProgressLine, SourceFacts, Task
+from dtool_operator.planning.transfer import JobRef, TransferRecord, TransferState
 from dtool_s3.documents import AdminMetadata, DatasetType
 from dtool_s3.metadata import MetadataChange
 from dtool_s3.ownership import Owner
@@ -38,6 +42,8 @@ ADMIN = "dtool-system"
 CLUSTER = "cluster-1"
 ENDPOINT = "https://s3.example.org"
 POLICY = Policy(admin_namespaces=frozenset({ADMIN}))
+JOBS = JobPolicy(ADMIN, has_signing=True)
+WITH_JOBS = replace(POLICY, jobs=JOBS)
 ADMITTED = {"from": "Selector", "selector": {"matchLabels": {"lab": "true"}}}
 URI = {"uri": f"s3://instrument-data/{UUID}"}
 OWNER = Owner(CLUSTER, "ns-alice", "alice", "u/alice/")
@@ -242,7 +248,7 @@ def running(look: ObservedDataset, *, phase: str | None = None, **fields: Any) -
 
 def ended(
     look: ObservedDataset,
-    outcome: DatasetFacts | Reason | str | None,
+    outcome: DatasetFacts | SourceFacts | Reason | str | None,
     *,
     ago: timedelta = timedelta(0),
     **fields: Any,
@@ -252,8 +258,41 @@ def ended(
     ending = {"finished_at": NOW - ago}
     if outcome is None or isinstance(outcome, DatasetFacts):
         return replace(record, state=TransferState.SUCCEEDED, facts=outcome, **ending)
+    if isinstance(outcome, SourceFacts):
+        return replace(record, state=TransferState.SUCCEEDED, source=outcome, **ending)
     error = ErrorLine(reason=str(outcome), message=f"it says {outcome}", retryable=False)
     return replace(record, state=TransferState.FAILED, error=error, **ending)
+
+
+def job_of(task: Task, uid: str = "job-1") -> JobRef:
+    """The Job that a task is."""
+    assert task.job is not None
+    return JobRef(task.job.namespace, build_job_name(task), uid)
+
+
+def recorded(one: DtoolDataset, job: JobRef | None) -> DtoolDataset:
+    """The same object after the uid of its Job was recorded, or taken out again."""
+    known = None if job is None else JobReference(namespace=job.namespace, name=job.name, uid=job.uid)
+    return replace(one, status=one.status.model_copy(update={"job": known}))
+
+
+def in_job(record: TransferRecord, *, is_released: bool = True, **fields: Any) -> TransferRecord:
+    """The same work as a Job; its worker's process is a Pod."""
+    return replace(record, job=job_of(record.task), is_released=is_released, **fields)
+
+
+def inspected(one: DtoolDataset, **fields: Any) -> DtoolDataset:
+    """The same object after somebody looked what its source is."""
+    values = {"uuid": UUID, "name": "sample", "creator_username": "olssont", "items": 3, "size_bytes": 209}
+    found = InspectedSource(**{**values, "manifest_sha256": "a" * 64, **fields})
+    return replace(one, status=one.status.model_copy(update={"source": found}))
+
+
+def source_facts(**fields: Any) -> SourceFacts:
+    """What an inspection finds: as `inspected` records it."""
+    values = {"uuid": UUID, "name": "sample", "creator_username": "olssont", "items": 3, "size_bytes": 209}
+    times = {"created_at": 1_795_329_207.5, "frozen_at": 1_795_329_208.5}
+    return SourceFacts(**{**values, **times, "manifest_sha256": "a" * 64, **fields})
 
 
 def facts(**fields: Any) -> DatasetFacts:
@@ -308,7 +347,14 @@ def _directed(
 ) -> TransferRecord | None:
     match action:
         case actions.StartTransfer(task, _):
-            return TransferRecord(task, TransferState.RUNNING, 1, started_at=look.now)
+            begun = TransferRecord(task, TransferState.RUNNING, 1, started_at=look.now)
+            return begun if task.job is None else replace(begun, job=job_of(task), is_released=False)
+        case actions.AdoptJob(task, job, _):
+            begun = TransferRecord(task, TransferState.RUNNING, 1, started_at=look.now)
+            return replace(begun, job=job, is_released=False)
+        case actions.ReleaseJob():
+            assert record is not None
+            return replace(record, is_released=True)
         case actions.RefreshCredentials(task, _):
             assert record is not None
             return replace(record, task=task)
@@ -326,3 +372,8 @@ def refuse(reason: Reason) -> Refusal:
 def with_annotations(one: DtoolDataset, annotations: Mapping[str, str]) -> DtoolDataset:
     """The same object with other annotations."""
     return replace(one, meta=replace(one.meta, annotations=annotations))
+
+
+def usage(**fields: int) -> Usage:
+    """What the namespace keeps in the bucket already."""
+    return Usage(**fields)

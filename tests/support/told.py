@@ -10,7 +10,7 @@ from typing import Any
 from dtool_operator.api.conditions import Condition, ConditionType
 from dtool_operator.planning import plan as actions
 from dtool_operator.planning.plan import Backoff, Plan
-from dtool_operator.planning.task import Task, TaskKind
+from dtool_operator.planning.task import JobPlace, Task, TaskKind, VolumePlace
 from dtool_s3.metadata import MetadataChange
 from dtool_s3.transfer.verify import VerifyMethod
 
@@ -47,7 +47,7 @@ def _tell_look(look_again: timedelta | Backoff | None) -> str | None:
         case _ if look_again.microseconds:
             return "pause"
         case _:
-            return f"{look_again.seconds}s"
+            return f"{int(look_again.total_seconds())}s"
 
 
 def _tell_action(action: object) -> str:
@@ -75,13 +75,22 @@ def _tell_short_action(action: object) -> str:
     match action:
         case actions.CreateProto(_, name, creator, _):
             return f"create {name} by {creator}"
+        case actions.AdoptJob(task, job, _):
+            return f"adopt Job {job.uid} to {task.kind}"
+        case actions.RemoveJob(job):
+            return f"remove Job {job.uid}"
         case actions.SyncMetadata(_, change, is_frozen):
             return f"sync {_tell_change(change)}" + (", frozen" if is_frozen else "")
         case _:
             return _SIMPLE[type(action).__name__]
 
 
-_SIMPLE = {"CancelTransfer": "cancel", "ForgetTransfer": "forget", "RemoveImported": "remove the object"}
+_SIMPLE = {
+    "CancelTransfer": "cancel",
+    "ForgetTransfer": "forget",
+    "ReleaseJob": "release",
+    "RemoveImported": "remove the object",
+}
 
 
 def _tell_change(change: MetadataChange) -> str:
@@ -111,17 +120,45 @@ def _tell_bucket_action(
 
 
 def _tell_task(task: Task) -> str:
-    target = f"{task.target.bucket}/{task.target.prefix}"
+    return _tell_work(task) + ("" if task.job is None else f" by {_tell_job(task.job)}")
+
+
+def _tell_job(job: JobPlace) -> str:
+    pods = "a Job" if job.shards == 1 else f"{job.shards} Pods of a Job"
+    return f"{pods} in {job.namespace}, keys {job.secret or job.keys}"
+
+
+def _tell_work(task: Task) -> str:
+    target = "" if task.target is None else f"{task.target.bucket}/{task.target.prefix}"
+    if task.kind is TaskKind.INSPECT and task.source is not None:
+        return f"inspect {task.source.bucket}/{task.source.prefix}"
+    if task.volume is not None:
+        return _tell_volume_work(task, task.volume, target)
     new = "" if task.new is None else f" as {task.new.name}"
     if task.source is not None:
         how = "server-side" if task.server_side else "streamed"
         return f"{how} {task.kind} {task.source.bucket}/{task.source.prefix} to {target}{new}"
     if task.source_url is not None:
         return f"{task.kind} {task.source_url} to {target}{new}"
-    how = " by reading" if task.method is VerifyMethod.CONTENT else ""
+    return f"{task.kind} {target}{_tell_manner(task)}"
+
+
+def _tell_volume_work(task: Task, volume: VolumePlace, target: str) -> str:
+    place = f"volume {volume.claim}/{volume.path}" + ("" if volume.name is None else f"{volume.name}")
+    if task.source is not None:
+        return f"{task.kind} {task.source.bucket}/{task.source.prefix} to {place}"
+    if target:
+        new = "" if task.new is None else f" as {task.new.name}"
+        return f"{task.kind} {place} to {target}{new}"
+    return f"{task.kind} {place}" + ("" if task.kind is TaskKind.INSPECT else _tell_manner(task))
+
+
+def _tell_manner(task: Task) -> str:
+    is_read = task.method is VerifyMethod.CONTENT and task.kind is TaskKind.VERIFY
+    how = " by reading" if is_read else ""
     asked = "" if task.request is None else f" as asked {task.request}"
     whole = " wholly" if task.kind is TaskKind.REMOVE and not task.only_proto else ""
-    return f"{task.kind} {target}{how}{asked}{whole}"
+    return f"{how}{asked}{whole}"
 
 
 def not_ready(reason: str, second: str = "Reconciling") -> tuple[str, ...]:

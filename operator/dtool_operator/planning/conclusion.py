@@ -43,19 +43,21 @@ def conclude(
     actions: Sequence[DatasetAction] = (),
     look_again: timedelta | Backoff | None,
     metadata: MetadataPlan | None = None,
+    sees_to_job: bool = True,
 ) -> DatasetPlan:
     """Leave out what is so already, and build the status; README, tags and annotations come last.
 
     Jobs are seen to here, whatever else goes on: one whose uid is in the status begins, and one that an
-    earlier operator left and that nothing follows any more is ended.
+    earlier operator left and that nothing follows any more is ended. Not `sees_to_job`: it waits, too.
     """
-    actions, look_again = _see_to_job(seen, actions, look_again)
+    if sees_to_job:
+        actions, look_again = _see_to_job(seen, actions, look_again)
     if metadata is not None:
         actions = (*actions, *metadata.actions)
         look_again = look_again if metadata.look_again is None else metadata.look_again
     kept = tuple(action for action in actions if not _is_done(seen.dataset, action))
     status = build_dataset_status(seen.dataset, target, verdict, seen.now, metadata)
-    return Plan(kept, status.model_copy(update={"job": _find_job(seen, kept)}), look_again)
+    return Plan(kept, status.model_copy(update={"job": find_job(seen, kept)}), look_again)
 
 
 def _see_to_job(
@@ -65,14 +67,15 @@ def _see_to_job(
     if record is None:
         is_left = known is not None and not any(isinstance(one, AdoptJob) for one in actions)
         return ([RemoveJob(read_job(known)), *actions] if known and is_left else actions), look_again
-    if record.job is None or record.is_released or any(isinstance(one, CancelTransfer) for one in actions):
+    is_ended = not is_running(record) or any(isinstance(one, CancelTransfer) for one in actions)
+    if record.job is None or record.is_released or is_ended:
         return actions, look_again
     if known is not None and read_job(known) == record.job:
         return [*actions, ReleaseJob()], look_again
     return actions, timedelta(0)  # its uid is recorded with this plan
 
 
-def _find_job(seen: ObservedDataset, actions: Sequence[DatasetAction]) -> JobReference | None:
+def find_job(seen: ObservedDataset, actions: Sequence[DatasetAction]) -> JobReference | None:
     """Return the Job that the status names afterwards: the one that runs, or that may be adopted."""
     record = seen.transfer
     if record is None:

@@ -9,25 +9,23 @@ answer. Datasets that were frozen are `frozen`'s, those being deleted `deletion`
 from dataclasses import replace
 from datetime import timedelta
 
-from dtool_operator.api.reasons import Reason
-from dtool_operator.planning.conclusion import (
-    WORK_LOOK,
-    DatasetPlan,
-    conclude,
-    mark_finished,
-    resync,
-)
+from dtool_operator.planning.conclusion import DatasetPlan, conclude, mark_finished, resync
 from dtool_operator.planning.creation import create_empty
 from dtool_operator.planning.deletion import plan_deletion
-from dtool_operator.planning.following import Work, find_final_outcome, follow, queue, refuse
+from dtool_operator.planning.following import (
+    Work,
+    find_final_outcome,
+    follow,
+    queue,
+    refuse,
+    wait_for_storage,
+)
 from dtool_operator.planning.frozen import report_spoilt, watch_frozen
 from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.metadata import plan_metadata
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target, check_writable
-from dtool_operator.planning.plan import (
-    CancelTransfer,
-)
+from dtool_operator.planning.plan import CancelTransfer
 from dtool_operator.planning.quota import check_quota
 from dtool_operator.planning.resolution import resolve
 from dtool_operator.planning.scaling import follow_scaled, may_be_job
@@ -69,7 +67,7 @@ def _look_at(seen: ObservedDataset, target: Target, origin: Origin | None) -> Da
         place, outcome = target if target.uuid else None, find_final_outcome(seen)
         return queue(seen, place) if outcome is None else refuse(seen, outcome, place)
     if isinstance(storage, Refusal):
-        return _wait_for_storage(seen, target, storage)
+        return wait_for_storage(seen, storage, target)
     target = replace(target, uuid=storage.uuid or target.uuid)
     refusal = check_place(seen, target, storage)
     if refusal is None and origin is not None:
@@ -130,12 +128,3 @@ def _look_after(seen: ObservedDataset, target: Target, storage: StorageView) -> 
         look_again=resync(seen),
         metadata=plan_metadata(seen, target, storage),
     )
-
-
-def _wait_for_storage(seen: ObservedDataset, target: Target, refusal: Refusal) -> DatasetPlan:
-    """A worker has its own patience with S3: what this look could not see does not end it."""
-    record = seen.transfer
-    if record is None or not is_running(record) or refusal.reason is Reason.PREFIX_OWNED_BY_OTHER:
-        return refuse(seen, refusal, target)
-    working = Working(record, record.task.kind)
-    return conclude(seen, working, target=target, look_again=WORK_LOOK)

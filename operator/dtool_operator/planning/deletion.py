@@ -5,7 +5,6 @@ object. A copy that never froze is removed, its source still has it; whatever ca
 blocks the deletion.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,13 +13,10 @@ from dtool_operator.api.choice import DeletionPolicy
 from dtool_operator.api.conditions import ConditionType, find_condition
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
-from dtool_operator.api.work_status import JobReference
 from dtool_operator.names import FINALIZER, LABEL_UUID
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan
 from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.identity import dataset_uuid
-from dtool_operator.planning.job_place import place_volume_job
-from dtool_operator.planning.job_work import build_volume_removal
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import (
     Target,
@@ -33,21 +29,26 @@ from dtool_operator.planning.placement import (
 from dtool_operator.planning.plan import (
     Backoff,
     CancelTransfer,
-    DatasetAction,
-    MarkObject,
     Plan,
-    ReleaseJob,
     RemoveJob,
-    ReportLeftBehind,
-    is_due,
 )
-from dtool_operator.planning.standing import Standing, find_failure, find_pause, find_standing, is_running
-from dtool_operator.planning.status import build_dataset_status
+from dtool_operator.planning.removal import (
+    is_timed_out,
+    release,
+    remove_from_volume,
+    report_failure,
+    say,
+    start_removal,
+)
+from dtool_operator.planning.standing import (
+    Standing,
+    find_standing,
+    is_running,
+)
 from dtool_operator.planning.storage_check import check_owner
-from dtool_operator.planning.task import Task, TaskKind
+from dtool_operator.planning.task import TaskKind
 from dtool_operator.planning.transfer import TransferRecord, read_job
-from dtool_operator.planning.verdict import Refused
-from dtool_operator.planning.work import build_refresh, build_removal, build_start, plan_owner
+from dtool_operator.planning.work import build_refresh, build_removal, plan_owner
 from dtool_s3.uri import is_uuid
 
 #: What a deletion does not wait for, where it is gone: the keys, the bucket.
@@ -105,12 +106,12 @@ def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
         return Plan((RemoveJob(read_job(job)),), status, timedelta(0))
     if FINALIZER not in seen.dataset.meta.finalizers:
         return Plan((CancelTransfer(),) if is_running(record) else (), None, None)
-    if must_stop(record):
-        return Plan((CancelTransfer(),), None, timedelta(0))
+    if record is not None and must_stop(record):
+        return _stop(seen, record)
     if fate.is_kept:
-        return _release(seen, fate.warning)
+        return release(seen, fate.warning)
     if seen.dataset.spec.volume is not None:
-        return _remove_from_volume(seen, fate)
+        return remove_from_volume(seen, only_proto=fate.only_proto)
     target = resolve_removal(seen)
     if isinstance(target, Refusal):
         return _wait(seen, target)
@@ -118,6 +119,12 @@ def plan_deletion(seen: ObservedDataset) -> DatasetPlan:
     if isinstance(seen.storage, Refusal):
         return _wait(seen, seen.storage)
     return _remove(seen, target, seen.storage, fate)
+
+
+def _stop(seen: ObservedDataset, record: TransferRecord) -> DatasetPlan:
+    if record.job is not None and is_timed_out(seen):
+        return release(seen, f"Its Job {record.job.name} could not be ended.")
+    return Plan((CancelTransfer(),), None, timedelta(0))
 
 
 def must_stop(record: TransferRecord | None) -> bool:
@@ -158,13 +165,6 @@ def _check_usable(bucket: DtoolBucket) -> Refusal | None:
     return None if ready.reason in _VANISHED else refusal
 
 
-def is_timed_out(seen: ObservedDataset) -> bool:
-    """Tell whether the deletion waited long enough for an endpoint that does not answer."""
-    deleted_at = seen.dataset.meta.deletion_timestamp
-    assert deleted_at is not None
-    return is_due(deleted_at, _timeout(seen), seen.now)
-
-
 def _remove(seen: ObservedDataset, target: Target, storage: StorageView, fate: Fate) -> DatasetPlan:
     """Remove what is there, if it is ours."""
     refusal = check_owner(seen, target, storage)
@@ -173,15 +173,15 @@ def _remove(seen: ObservedDataset, target: Target, storage: StorageView, fate: F
     if storage.registered_prefix not in (None, target.prefix):
         # the key comes before everything else: without a dataset here nothing of this object's is here
         elsewhere = f"The registration key of {target.uuid} names another prefix."
-        return _release(seen, None if storage.admin is None else elsewhere)
+        return release(seen, None if storage.admin is None else elsewhere)
     is_frozen = storage.admin is not None and storage.admin.is_frozen
     if is_frozen and fate.only_proto:
         is_meant = seen.dataset.spec.deletion_policy is DeletionPolicy.DELETE
-        return _release(seen, _NOT_REPORTED if is_meant else None)
+        return release(seen, _NOT_REPORTED if is_meant else None)
     # the owner marker comes before the first write: without one nothing was written
     is_empty = storage.owner is None and storage.registered_prefix is None and storage.admin is None
     if is_empty:
-        return _release(seen)
+        return release(seen)
     return _follow_removal(seen, target, storage, fate)
 
 
@@ -189,104 +189,24 @@ def _follow_removal(seen: ObservedDataset, target: Target, storage: StorageView,
     task = build_removal(seen, target, storage, only_proto=fate.only_proto)
     match find_standing(seen, task):
         case Standing.DONE:
-            return _release(seen)
+            return release(seen)
         case Standing.OTHER_RUNS:
             return Plan((CancelTransfer(),), None, timedelta(0))
         case Standing.RUNNING:
             assert seen.transfer is not None
             return Plan(tuple(build_refresh(seen.transfer.task, task, None)), None, WORK_LOOK)
         case Standing.PAUSED | Standing.RETRY if is_timed_out(seen):
-            return _release(seen, f"What lies under {target.prefix!r} could not be removed.")
+            return release(seen, f"What lies under {target.prefix!r} could not be removed.")
         case Standing.PAUSED:
-            return _report_failure(seen)
+            return report_failure(seen)
         case Standing.ABSENT | Standing.RETRY:  # pragma: no branch
-            return _start(seen, task, plan_owner(seen, target, storage))
-
-
-def _remove_from_volume(seen: ObservedDataset, fate: Fate) -> DatasetPlan:
-    """Have a Job remove what it left on a volume; one that goes with its namespace is left alone."""
-    dataset = seen.dataset
-    uuid = dataset_uuid(dataset) or dataset.meta.labels.get(LABEL_UUID, "")
-    namespace, job = seen.cluster.namespaces.get(dataset.namespace), place_volume_job(seen, None)
-    # before the status told a name no Job had begun
-    if namespace is None or namespace.is_terminating or not is_uuid(uuid) or dataset.status.name is None:
-        return _release(seen)
-    if isinstance(job, Refusal):
-        return _release(seen, job.message)
-    task = build_volume_removal(seen, uuid, job, only_proto=fate.only_proto)
-    match find_standing(seen, task):
-        case Standing.DONE:
-            return _release(seen)
-        case Standing.RUNNING | Standing.OTHER_RUNS:
-            return _see_to_job(seen)
-        case Standing.PAUSED | Standing.RETRY if is_timed_out(seen):
-            claim = "" if dataset.spec.volume is None else dataset.spec.volume.claim_name
-            return _release(seen, f"What lies on volume {claim!r} could not be removed.")
-        case Standing.PAUSED:
-            return _report_failure(seen)
-        case Standing.ABSENT | Standing.RETRY:  # pragma: no branch
-            return _start(seen, task)
-
-
-def _see_to_job(seen: ObservedDataset) -> DatasetPlan:
-    """Record a removal's Job before it begins, as any other's."""
-    record, known = seen.transfer, seen.dataset.status.job
-    assert record is not None, "a worker runs"
-    if record.job is None or record.is_released:
-        return Plan((), None, WORK_LOOK)
-    if known is not None and read_job(known) == record.job:
-        return Plan((ReleaseJob(),), None, WORK_LOOK)
-    job = JobReference(namespace=record.job.namespace, name=record.job.name, uid=record.job.uid)
-    return Plan((), seen.dataset.status.model_copy(update={"job": job}), timedelta(0))
-
-
-def _start(seen: ObservedDataset, task: Task, owner: Sequence[DatasetAction] = ()) -> DatasetPlan:
-    if not seen.slots.is_free:
-        return Plan((), None, Backoff(), is_waiting=True)
-    later = WORK_LOOK if task.job is None else timedelta(0)
-    return Plan((*owner, build_start(task, None)), None, later)
-
-
-def _report_failure(seen: ObservedDataset) -> DatasetPlan:
-    record = seen.transfer
-    assert record is not None
-    failure = find_failure(record)
-    assert failure is not None
-    pause = find_pause(seen, record, failure)
-    return _say(seen, failure, look_again=Backoff() if pause is None else pause)
+            return start_removal(seen, task, plan_owner(seen, target, storage))
 
 
 def _wait(seen: ObservedDataset, refusal: Refusal) -> DatasetPlan:
     """Wait for what may come back, for so long; leave behind at once what may not be touched."""
     if refusal.reason in _LEFT_BEHIND or is_timed_out(seen):
-        return _release(seen, refusal.message)
+        return release(seen, refusal.message)
     is_stopped = refusal.reason is Reason.BUCKET_NOT_READY and not refusal.is_passing
     actions = [CancelTransfer()] if is_stopped and is_running(seen.transfer) else []
-    return _say(seen, refusal, actions=actions, look_again=Backoff())
-
-
-def _say(
-    seen: ObservedDataset,
-    refusal: Refusal,
-    *,
-    actions: Sequence[DatasetAction] = (),
-    look_again: timedelta | Backoff,
-) -> DatasetPlan:
-    end = f"What cannot be removed within {_timeout(seen)} of the deletion is left behind."
-    verdict = Refused(Refusal(refusal.reason, f"{refusal.message} {end}"))
-    status = build_dataset_status(seen.dataset, None, verdict, seen.now)
-    return Plan(tuple(actions), status, look_again)
-
-
-def _timeout(seen: ObservedDataset) -> timedelta:
-    namespace = seen.cluster.namespaces.get(seen.dataset.namespace)
-    is_terminating = namespace is None or namespace.is_terminating
-    return seen.policy.terminating_deletion_timeout if is_terminating else seen.policy.deletion_timeout
-
-
-def _release(seen: ObservedDataset, left_behind: str | None = None) -> DatasetPlan:
-    """Let the object go; first end what still removes, and say what stays behind."""
-    actions: list[DatasetAction] = [CancelTransfer()] if is_running(seen.transfer) else []
-    if left_behind is not None:
-        actions.append(ReportLeftBehind(f"{left_behind} What this object wrote was left there."))
-    return Plan((*actions, MarkObject(has_finalizer=False)), None, None)
+    return say(seen, refusal, actions=actions, look_again=Backoff())

@@ -47,9 +47,6 @@ QUEUE_PATIENCE = timedelta(seconds=10)
 #: Whoever waits for a place and is not called looks again so often.
 QUEUE_LOOK = timedelta(minutes=1)
 
-#: Work that writes nothing.
-_READ_ONLY = frozenset({TaskKind.VERIFY, TaskKind.INSPECT})
-
 #: Outcomes that only a worker reports, and that stay until the object is edited or a look is requested.
 _FINAL_REASONS = frozenset({Reason.CONTENT_DIFFERS, Reason.UNSAFE_PATH, Reason.INVALID_MANIFEST})
 
@@ -108,7 +105,7 @@ def start(seen: ObservedDataset, work: Work) -> DatasetPlan:
         return conclude(seen, Refused(ending), target=target, look_again=Backoff())
     if not seen.slots.is_free:
         return queue(seen, target)
-    actions: list[DatasetAction] = [_mark(seen, work)]
+    actions = _mark(seen, work)
     if target is not None and work.storage is not None:
         actions += plan_owner(seen, target, work.storage)
     if seen.transfer is not None and _is_other_job(seen.transfer, task):
@@ -124,12 +121,15 @@ def _is_other_job(record: TransferRecord, task: Task) -> bool:
     return record.job is not None and record.task.fingerprint != task.fingerprint
 
 
-def _mark(seen: ObservedDataset, work: Work) -> MarkObject:
-    """Put the finalizer on before anything is written."""
-    uuid = work.task.uuid or None
-    if work.task.kind in _READ_ONLY:
-        return mark_finished(seen, uuid)
-    return MarkObject(has_finalizer=True, uuid=uuid)
+def _mark(seen: ObservedDataset, work: Work) -> list[DatasetAction]:
+    """Put the finalizer on before anything is written; a look at the source begins and ends nothing."""
+    match work.task.kind:
+        case TaskKind.INSPECT:
+            return []
+        case TaskKind.VERIFY:
+            return [mark_finished(seen, work.task.uuid)]
+        case _:
+            return [MarkObject(has_finalizer=True, uuid=work.task.uuid)]
 
 
 def queue(seen: ObservedDataset, target: Target | None) -> DatasetPlan:
@@ -180,10 +180,8 @@ def refuse(seen: ObservedDataset, refusal: Refusal, target: Target | None = None
         return Plan((*give_up(seen, refusal), RemoveImported()), None, None)
     if was_frozen(seen.dataset) and refusal.reason is Reason.BUCKET_NOT_READY:
         return conclude(seen, Kept(), target=target, actions=give_up(seen, refusal), look_again=Backoff())
-    record = seen.transfer
-    if record is not None and is_running(record) and refusal.is_passing:
-        working = Working(record, record.task.kind)
-        return conclude(seen, working, target=target, look_again=WORK_LOOK)
+    if refusal.is_passing and _is_begun(seen):
+        return _let_go_on(seen, refusal, target)
     is_suspended = refusal.reason is Reason.SUSPENDED
     verdict: Verdict = Suspended() if is_suspended else Refused(refusal)
     is_final = is_suspended or is_stalled_reason(refusal.reason)
@@ -194,6 +192,28 @@ def refuse(seen: ObservedDataset, refusal: Refusal, target: Target | None = None
         actions=give_up(seen, refusal),
         look_again=resync(seen) if is_final else Backoff(),
     )
+
+
+def wait_for_storage(seen: ObservedDataset, refusal: Refusal, target: Target | None = None) -> DatasetPlan:
+    """A worker has its own patience with S3: what this look could not see does not end it."""
+    if refusal.reason is Reason.PREFIX_OWNED_BY_OTHER or not _is_begun(seen):
+        return refuse(seen, refusal, target)
+    return _let_go_on(seen, refusal, target)
+
+
+def _is_begun(seen: ObservedDataset) -> bool:
+    """Tell whether a worker runs, or a Job that an earlier operator started may."""
+    is_left = seen.transfer is None and seen.dataset.status.job is not None
+    return is_left or is_running(seen.transfer)
+
+
+def _let_go_on(seen: ObservedDataset, refusal: Refusal, target: Target | None) -> DatasetPlan:
+    """Watch what runs; a Job of an earlier operator is followed once it is known again what for."""
+    record = seen.transfer
+    if record is None:
+        return conclude(seen, Refused(refusal), target=target, look_again=Backoff(), sees_to_job=False)
+    working = Working(record, record.task.kind)
+    return conclude(seen, working, target=target, look_again=WORK_LOOK)
 
 
 def find_final_outcome(seen: ObservedDataset) -> Refusal | None:

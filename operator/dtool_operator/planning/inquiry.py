@@ -42,14 +42,10 @@ def find_inquiry(seen: ObservedDataset) -> Inquiry | None:
     """Say what S3 is to be asked about; None where what is known already decides."""
     dataset = seen.dataset
     if dataset.meta.deletion_timestamp is not None:
-        if FINALIZER not in dataset.meta.finalizers or find_fate(dataset).is_kept or must_stop(seen.transfer):
-            return None
-        removal = resolve_removal(seen)
-        return None if isinstance(removal, Refusal) else Inquiry(removal)
+        return _find_removal(seen)
     if dataset.spec.volume is not None:
         source = resolve_on_volume(seen)
-        is_asked = isinstance(source, SourcePlace) and not is_queued(seen)
-        return Inquiry(None, source) if isinstance(source, SourcePlace) and is_asked else None
+        return Inquiry(None, source) if isinstance(source, SourcePlace) and not is_queued(seen) else None
     placed = resolve(seen)
     if isinstance(placed, Refusal) or is_unknown(seen, placed[1]):
         return None
@@ -68,6 +64,14 @@ def find_inquiry(seen: ObservedDataset) -> Inquiry | None:
     )
 
 
+def _find_removal(seen: ObservedDataset) -> Inquiry | None:
+    dataset = seen.dataset
+    if FINALIZER not in dataset.meta.finalizers or find_fate(dataset).is_kept or must_stop(seen.transfer):
+        return None
+    removal = resolve_removal(seen)
+    return None if isinstance(removal, Refusal) else Inquiry(removal)
+
+
 def is_queued(seen: ObservedDataset) -> bool:
     """Tell whether a worker would be needed and there is no place for one: S3 is not asked in vain then.
 
@@ -77,7 +81,8 @@ def is_queued(seen: ObservedDataset) -> bool:
     ready = find_condition(seen.dataset.status.conditions, ConditionType.READY)
     is_open = ready is not None and ready.reason == Reason.PROTO and not spec.freeze
     needs_worker = spec.source is not None or (spec.uuid is not None and not is_open)
-    return needs_worker and not was_frozen(seen.dataset) and seen.transfer is None and not seen.slots.is_free
+    is_begun = seen.transfer is not None or seen.dataset.status.job is not None
+    return needs_worker and not was_frozen(seen.dataset) and not is_begun and not seen.slots.is_free
 
 
 def _is_look_needed(seen: ObservedDataset, target: Target) -> bool:

@@ -43,7 +43,8 @@ def build_source_inspection(copy: Task) -> Task:
             source=copy.source,
             manifest_sha256=copy.manifest_sha256,
             concurrency=copy.concurrency,
-            credentials_version=copy.credentials_version,
+            # nothing is written: it gets the keys of the source alone
+            credentials_version="|" + copy.credentials_version.rpartition("|")[2],
             bucket_key=copy.bucket_key,
             source_bucket_key=copy.source_bucket_key,
         )

@@ -1,9 +1,9 @@
 """What a worker is about, in the words of a status; pure."""
 
 from dtool_operator.api.choice import DatasetState
-from dtool_operator.api.reasons import Reason, find_reason
-from dtool_operator.planning.advice import advise
+from dtool_operator.api.reasons import Reason
 from dtool_operator.planning.observed import Refusal
+from dtool_operator.planning.standing import find_trouble
 from dtool_operator.planning.task import TaskKind
 from dtool_operator.planning.transfer import TransferRecord
 
@@ -46,7 +46,4 @@ def describe_work(record: TransferRecord | None, kind: TaskKind | None) -> tuple
         return state, Refusal(reason, words)
     if record.progress is not None:
         state, reason = _PHASES.get(record.progress.phase, (state, reason))
-    if record.trouble is None:
-        return state, Refusal(reason, words)
-    trouble = find_reason(record.trouble.reason, reason)
-    return state, Refusal(trouble, advise(trouble, record.trouble.message))
+    return state, find_trouble(record) or Refusal(reason, words)

@@ -11,7 +11,7 @@ from dtool_operator.planning.job_work import build_share, build_source_inspectio
 from dtool_operator.planning.manifests import is_job_of
 from dtool_operator.planning.observed import JobPolicy, ObservedDataset
 from dtool_operator.planning.standing import Standing, find_standing
-from dtool_operator.planning.task import Task
+from dtool_operator.planning.task import Task, TaskKind
 from dtool_operator.planning.upload import inspect
 from dtool_operator.planning.work import share_requests
 
@@ -19,7 +19,10 @@ from dtool_operator.planning.work import share_requests
 def may_be_job(seen: ObservedDataset, task: Task) -> JobPolicy | None:
     """Return how Jobs are done where this copy may have to be one."""
     jobs = seen.policy.jobs
-    if jobs is None or jobs.copy_above_bytes is None or task.source is None:
+    if jobs is None or jobs.copy_above_bytes is None:
+        return None
+    # plain objects have no manifest that says how large they are; what is published by http(s) is no bucket
+    if task.kind is not TaskKind.COPY or task.source is None:
         return None
     return jobs
 
@@ -29,7 +32,7 @@ def follow_scaled(seen: ObservedDataset, work: Work, jobs: JobPolicy) -> Dataset
     found, target, copy = seen.dataset.status.source, work.target, work.task
     assert target is not None, "a copy between buckets has a target"
     if found is None:
-        return inspect(seen, build_source_inspection(copy))
+        return inspect(seen, Work(build_source_inspection(copy), target, source=work.source))
     assert jobs.copy_above_bytes is not None
     if found.size_bytes < jobs.copy_above_bytes:
         return follow(seen, work)

@@ -11,7 +11,7 @@ from dtool_operator.planning.advice import advise
 from dtool_operator.planning.history import is_edited, is_look_requested, was_frozen
 from dtool_operator.planning.observed import ObservedDataset, Refusal
 from dtool_operator.planning.plan import backoff_delay, spread_interval, time_left
-from dtool_operator.planning.task import KINDS_WITHOUT_FACTS, Task
+from dtool_operator.planning.task import KINDS_WITHOUT_FACTS, Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
 from dtool_s3.transfer.verify import VerifyMethod
 
@@ -27,6 +27,10 @@ ABOUT_DATA: Final = frozenset(
         Reason.UNSAFE_PATH,
     }
 )
+
+
+#: What a publication finds wanting that only another upload can mend.
+TO_UPLOAD_AGAIN: Final = frozenset({Reason.ITEM_MISSING, Reason.INVALID_MANIFEST, Reason.SOURCE_DAMAGED})
 
 
 class Standing(Enum):
@@ -84,6 +88,14 @@ def find_failure(record: TransferRecord) -> Refusal | None:
     return None
 
 
+def find_trouble(record: TransferRecord) -> Refusal | None:
+    """Say in the API's vocabulary why a Job that goes on does not get on; None: it does."""
+    if record.trouble is None:
+        return None
+    reason = find_reason(record.trouble.reason, Reason.TRANSFER_FAILED)
+    return Refusal(reason, advise(reason, record.trouble.message))
+
+
 def find_pause(seen: ObservedDataset, record: TransferRecord, failure: Refusal) -> timedelta | None:
     """Return how long to wait before a failure is tried again; None: until the object is edited.
 
@@ -97,6 +109,9 @@ def find_pause(seen: ObservedDataset, record: TransferRecord, failure: Refusal) 
             pause = max(pause, CONTENT_INTERVAL_MINIMUM)
     elif is_stalled_reason(failure.reason):
         return None
+    elif record.task.kind is TaskKind.PUBLISH and failure.reason in TO_UPLOAD_AGAIN:
+        # upload and publication begin again in turns, and each counts its attempts anew
+        pause = spread_interval(policy.backoff_cap, key=key)
     else:
         pause = backoff_delay(record.attempts, key=key, base=policy.backoff_base, cap=policy.backoff_cap)
     return time_left(record.finished_at or record.started_at, pause, seen.now)

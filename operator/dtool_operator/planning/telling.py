@@ -45,11 +45,10 @@ def describe_facts(facts: DatasetFacts) -> dict[str, object]:
     }
 
 
-def build_source(record: TransferRecord) -> InspectedSource | None:
+def build_source(record: TransferRecord) -> InspectedSource:
     """Say what an inspection found."""
     found = record.source
-    if found is None:
-        return None
+    assert found is not None, "an inspection that is done has told what it found"
     return InspectedSource(
         uuid=found.uuid,
         name=found.name,

@@ -20,12 +20,15 @@ from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageVi
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.plan import CreateProto, ForgetTransfer
 from dtool_operator.planning.source_place import VolumeOrigin
-from dtool_operator.planning.standing import Standing, find_failure, find_standing, is_running
+from dtool_operator.planning.standing import (
+    TO_UPLOAD_AGAIN,
+    Standing,
+    find_failure,
+    find_standing,
+    is_running,
+)
 from dtool_operator.planning.task import Task
 from dtool_operator.planning.verdict import Inspected
-
-#: What a publication finds wanting that only another upload can mend.
-_TO_UPLOAD_AGAIN = frozenset({Reason.ITEM_MISSING, Reason.INVALID_MANIFEST, Reason.SOURCE_DAMAGED})
 
 
 def is_unknown(seen: ObservedDataset, origin: object) -> bool:
@@ -39,16 +42,17 @@ def inspect_volume(seen: ObservedDataset, target: Target, origin: VolumeOrigin) 
     job = place_volume_job(seen, None)
     if isinstance(job, Refusal):
         return refuse(seen, job)
-    return inspect(seen, build_inspection(seen, target, origin.volume, job))
+    work = Work(build_inspection(seen, target, origin.volume, job), target if target.uuid else None)
+    return inspect(seen, work)
 
 
-def inspect(seen: ObservedDataset, task: Task) -> DatasetPlan:
+def inspect(seen: ObservedDataset, work: Work) -> DatasetPlan:
     """Have a worker look what the source is; what it found is in the status afterwards."""
     record = seen.transfer
-    if record is not None and record.source is not None and find_standing(seen, task) is Standing.DONE:
-        found = Inspected(record)
-        return conclude(seen, found, target=None, actions=[ForgetTransfer()], look_again=timedelta(0))
-    return follow(seen, Work(task))
+    if record is None or find_standing(seen, work.task) is not Standing.DONE:
+        return follow(seen, work)
+    found = Inspected(record)
+    return conclude(seen, found, target=work.target, actions=[ForgetTransfer()], look_again=timedelta(0))
 
 
 def bring_from_volume(
@@ -110,5 +114,5 @@ def _is_uploaded(seen: ObservedDataset, upload: Task, publication: Task) -> bool
     if record.task.fingerprint != publication.fingerprint:
         return False
     failure = None if is_running(record) else find_failure(record)
-    is_wanting = failure is not None and failure.reason in _TO_UPLOAD_AGAIN
+    is_wanting = failure is not None and failure.reason in TO_UPLOAD_AGAIN
     return not (is_wanting and find_standing(seen, publication) is Standing.RETRY)

@@ -5,28 +5,46 @@ directory in at once. The operator sees no volume: what it reports of one is the
 recorded before that began, about a volume that is the tenant's own. Nothing in S3 ever rests on it.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from dtool_operator.api.choice import Identity, VerifyMethod
-from dtool_operator.api.dataset import DtoolDataset, DtoolDatasetSpec
+from dtool_operator.api.dataset import DtoolDatasetSpec
 from dtool_operator.api.reasons import Reason
+from dtool_operator.api.source import VolumeTarget
 from dtool_operator.planning.conclusion import WORK_LOOK, DatasetPlan, conclude, mark_finished, resync
-from dtool_operator.planning.following import Work, find_final_outcome, follow, queue, refuse, start
+from dtool_operator.planning.following import (
+    Work,
+    find_final_outcome,
+    follow,
+    queue,
+    refuse,
+    start,
+    wait_for_storage,
+)
 from dtool_operator.planning.history import find_damage, was_frozen
 from dtool_operator.planning.identity import dataset_uuid
 from dtool_operator.planning.job_place import place_volume_job
 from dtool_operator.planning.job_work import build_download, build_volume_verification
+from dtool_operator.planning.manifests import is_job_of
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import claim_rank
-from dtool_operator.planning.plan import CancelTransfer, DatasetAction, ForgetTransfer
+from dtool_operator.planning.plan import Backoff, CancelTransfer, DatasetAction, ForgetTransfer
 from dtool_operator.planning.source_place import Origin, SourcePlace, resolve_source
-from dtool_operator.planning.standing import ABOUT_DATA, Standing, find_failure, find_pause, find_standing
+from dtool_operator.planning.standing import (
+    ABOUT_DATA,
+    Standing,
+    find_failure,
+    find_pause,
+    find_standing,
+    is_running,
+)
 from dtool_operator.planning.storage_check import check_source
 from dtool_operator.planning.task import Task
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.planning.verdict import Damaged, Done, Kept
-from dtool_operator.planning.verification import find_due, find_request
+from dtool_operator.planning.verification import find_due, find_request, is_overdue
 from dtool_operator.planning.work import choose_reader
 
 
@@ -43,37 +61,49 @@ def plan_on_volume(seen: ObservedDataset) -> DatasetPlan:
         outcome = find_final_outcome(seen)
         return queue(seen, None) if outcome is None else refuse(seen, outcome)
     if isinstance(storage, Refusal):
-        return refuse(seen, storage)
+        return wait_for_storage(seen, storage)
     refusal = check_source(seen, placed, storage)
     if refusal is not None:
         return refuse(seen, refusal)
-    reader = choose_reader(seen, placed, storage)
+    return _with_identity(_download(seen, placed, storage), placed, storage)
+
+
+def _download(seen: ObservedDataset, origin: SourcePlace, storage: StorageView) -> DatasetPlan:
+    reader = choose_reader(seen, origin, storage)
+    assert reader is not None, "who may not read the source is refused before"
     job = place_volume_job(seen, reader)
     if isinstance(job, Refusal):
         return refuse(seen, job)
-    assert reader is not None, "who may not read the source is refused before"
-    plan = follow(seen, Work(build_download(seen, placed, storage, reader, job), source=reader))
-    return _with_name(plan, storage)
+    return follow(seen, Work(build_download(seen, origin, storage, reader, job), source=reader))
 
 
-def _with_name(plan: DatasetPlan, storage: StorageView) -> DatasetPlan:
-    """Say from the beginning what the directory will be called: a deletion must find what was begun."""
-    if plan.status is None or storage.source_admin is None:
+def _with_identity(plan: DatasetPlan, origin: SourcePlace, storage: StorageView) -> DatasetPlan:
+    """Say from the beginning which dataset it is, and how its directory will be called.
+
+    A deletion must find what was begun, and another object must not begin the same.
+    """
+    if plan.status is None:
         return plan
-    return replace(plan, status=plan.status.model_copy(update={"name": storage.source_admin.name}))
+    assert storage.source_admin is not None, "a source that is not there is refused before"
+    known = {"uuid": origin.uuid, "name": storage.source_admin.name}
+    return replace(plan, status=plan.status.model_copy(update=known))
 
 
 def resolve_on_volume(seen: ObservedDataset) -> SourcePlace | Refusal | None:
     """Find where the dataset comes from, or say what stands in the way; None: it is there already."""
     dataset = seen.dataset
-    refusal = _find_unsupported(dataset.spec) or _find_pause(seen) or _find_older_claim(seen)
+    claim = _find_older_claim(seen, dataset_uuid(dataset))
+    refusal = _find_unsupported(dataset.spec) or _find_pause(seen) or claim
     if refusal is not None:
         return refusal
     if was_frozen(dataset):
         return None
     origin: Origin | Refusal = resolve_source(seen, None)
-    if isinstance(origin, Refusal | SourcePlace):
+    if isinstance(origin, Refusal):
         return origin
+    if isinstance(origin, SourcePlace):
+        # of another object's dataset only now it is known who else brings it
+        return _find_older_claim(seen, origin.uuid) or origin
     return Refusal(
         Reason.NOT_SUPPORTED,
         "Onto a volume only a dataset in S3 can be brought (uri: s3://…, stored, dataset): bring the source "
@@ -113,12 +143,11 @@ def _find_pause(seen: ObservedDataset) -> Refusal | None:
     return None
 
 
-def _find_older_claim(seen: ObservedDataset) -> Refusal | None:
+def _find_older_claim(seen: ObservedDataset, uuid: str | None) -> Refusal | None:
     """Refuse where an older object brings the same dataset to the same place."""
-    dataset = seen.dataset
-    first = min(
-        (other for other in seen.siblings if _is_same_place(other, dataset)), key=claim_rank, default=None
-    )
+    dataset, place = seen.dataset, _read_place(seen.dataset.spec.volume)
+    rivals = [other for other in seen.siblings if _read_place(other.spec.volume) == place]
+    first = min((other for other in rivals if dataset_uuid(other) == uuid), key=claim_rank, default=None)
     if first is None or claim_rank(first) > claim_rank(dataset):
         return None
     return Refusal(
@@ -127,8 +156,9 @@ def _find_older_claim(seen: ObservedDataset) -> Refusal | None:
     )
 
 
-def _is_same_place(other: DtoolDataset, dataset: DtoolDataset) -> bool:
-    return other.spec.volume == dataset.spec.volume and dataset_uuid(other) == dataset_uuid(dataset)
+def _read_place(volume: VolumeTarget | None) -> tuple[str, ...]:
+    """Return claim and directory, however the path is written; empty for a place in a bucket."""
+    return () if volume is None else (volume.claim_name, *filter(None, volume.path.split("/")))
 
 
 # ---- what was brought -----------------------------------------------------------------------------------
@@ -141,21 +171,36 @@ def _watch(seen: ObservedDataset) -> DatasetPlan:
         return refuse(seen, task)
     if task is None:
         actions: list[DatasetAction] = [mark_finished(seen, dataset_uuid(seen.dataset))]
-        return conclude(seen, Kept(), target=None, actions=actions, look_again=resync(seen))
+        return _keep(seen, actions=actions, look_again=resync(seen))
     record, standing = seen.transfer, find_standing(seen, task)
     if record is None or standing in {Standing.ABSENT, Standing.RETRY}:
         begun = start(seen, Work(task))
-        return conclude(seen, Kept(), target=None, actions=begun.actions, look_again=begun.look_again)
+        # what it says of a Job that was left is in its actions already
+        return _keep(seen, actions=begun.actions, look_again=begun.look_again, sees_to_job=False)
     match standing:
         case Standing.OTHER_RUNS:
-            return conclude(seen, Kept(), target=None, actions=[CancelTransfer()], look_again=timedelta(0))
+            return _keep(seen, actions=[CancelTransfer()], look_again=timedelta(0))
         case Standing.RUNNING:
-            return conclude(seen, Kept(record), target=None, look_again=WORK_LOOK)
+            return _keep(seen, look_again=WORK_LOOK)
         case Standing.DONE:
             done = Done(record)
             return conclude(seen, done, target=None, actions=[ForgetTransfer()], look_again=resync(seen))
         case _:
             return _report_failure(seen, record)
+
+
+def _keep(
+    seen: ObservedDataset,
+    *,
+    actions: Sequence[DatasetAction] = (),
+    look_again: timedelta | Backoff | None,
+    sees_to_job: bool = True,
+) -> DatasetPlan:
+    """Leave it as it is; without spec.verify.method: Content nobody expects it to be read again."""
+    reads = seen.dataset.spec.verify.method is VerifyMethod.CONTENT
+    record = seen.transfer if is_running(seen.transfer) else None
+    kept = Kept(record, is_overdue=reads and is_overdue(seen))
+    return conclude(seen, kept, target=None, actions=actions, look_again=look_again, sees_to_job=sees_to_job)
 
 
 def _report_failure(seen: ObservedDataset, record: TransferRecord) -> DatasetPlan:
@@ -164,18 +209,20 @@ def _report_failure(seen: ObservedDataset, record: TransferRecord) -> DatasetPla
     assert failure is not None, "what is tried again has failed"
     pause = find_pause(seen, record, failure) or resync(seen)
     if failure.reason not in ABOUT_DATA:
-        return conclude(seen, Kept(), target=None, look_again=pause)
-    damaged = Damaged(failure, record)
-    return conclude(seen, damaged, target=None, actions=[ForgetTransfer()], look_again=pause)
+        return _keep(seen, look_again=pause)
+    # what a verification has told is in the status, and so is when the next is due
+    actions: list[DatasetAction] = [] if record.facts is None else [ForgetTransfer()]
+    return conclude(seen, Damaged(failure, record), target=None, actions=actions, look_again=pause)
 
 
 def _find_verification(seen: ObservedDataset) -> Task | Refusal | None:
     dataset = seen.dataset
     reads = dataset.spec.verify.method is VerifyMethod.CONTENT or find_damage(dataset) is not None
     is_due = find_request(dataset) is not None or (reads and not find_due(seen))
-    if not is_due and seen.transfer is None and dataset.status.job is None:
-        return None
-    job = place_volume_job(seen, None)
+    left, job = dataset.status.job, place_volume_job(seen, None)
     if isinstance(job, Refusal):
-        return job
-    return build_volume_verification(seen, dataset_uuid(dataset) or "", job)
+        return job if is_due else None
+    task = build_volume_verification(seen, dataset_uuid(dataset) or "", job)
+    # what was begun is reported, though it may not be due any more
+    is_begun = seen.transfer is not None or (left is not None and is_job_of(left, task))
+    return task if is_due or is_begun else None

@@ -20,7 +20,6 @@ from dtool_operator.names import (
     FINALIZER,
     LABEL_UUID,
 )
-from dtool_operator.planning.job_work import NO_BUCKET
 from dtool_operator.planning.plan import (
     AdoptJob,
     CancelTransfer,
@@ -37,6 +36,7 @@ from dtool_operator.planning.plan import (
     StartTransfer,
     SyncMetadata,
 )
+from dtool_operator.planning.task import Task
 from dtool_operator.reconcile.dataset_look import DatasetLooks
 from dtool_operator.reconcile.world import TakeIn, World
 from dtool_operator.transfers.executor import Executor, TaskCredentials
@@ -104,7 +104,7 @@ class DatasetActions:
             case StartTransfer():
                 await self._start(action)
             case RefreshCredentials(task, source_key):
-                credentials = await self._task_credentials(task.bucket_key, source_key)
+                credentials = await self._task_credentials(task, source_key)
                 await self._executor.refresh_credentials(dataset.uid, credentials)
             case CancelTransfer():
                 await self._executor.cancel(dataset.uid)
@@ -116,13 +116,13 @@ class DatasetActions:
             case ReleaseJob():
                 await self._executor.release(dataset.uid)
             case AdoptJob(task, job, source_key):
-                credentials = await self._task_credentials(task.bucket_key, source_key)
+                credentials = await self._task_credentials(task, source_key)
                 await self._executor.adopt(task, job, credentials)
             case RemoveJob(job):
                 await self._executor.remove_job(job)
 
     async def _start(self, action: StartTransfer) -> None:
-        credentials = await self._task_credentials(action.task.bucket_key, action.source_bucket)
+        credentials = await self._task_credentials(action.task, action.source_bucket)
         await self._executor.start(action.task, credentials)
 
     async def _create(self, dataset: DtoolDataset, action: CreateProto) -> None:
@@ -173,19 +173,17 @@ class DatasetActions:
         if found != ours:
             raise Conflict(f"Prefix {prefix!r} was taken by {found} in the meantime.")
 
-    async def _task_credentials(self, target_key: str, source_key: str | None) -> TaskCredentials:
-        if target_key == NO_BUCKET:
-            return TaskCredentials(None)
-        target = await self._credentials_of(target_key)
-        if source_key is None:
-            return TaskCredentials(target.credentials, version=target.version, target_ca=target.ca_bundle)
-        source = await self._credentials_of(source_key)
+    async def _task_credentials(self, task: Task, source_key: str | None) -> TaskCredentials:
+        """Read the keys of the sides that a task has, and their version as a look at them words it."""
+        target = None if task.target is None else await self._credentials_of(task.bucket_key)
+        source = None if source_key is None else await self._credentials_of(source_key)
+        versions = ["" if target is None else target.version] + ([] if source is None else [source.version])
         return TaskCredentials(
-            target.credentials,
-            source.credentials,
-            f"{target.version}|{source.version}",
-            target_ca=target.ca_bundle,
-            source_ca=source.ca_bundle,
+            None if target is None else target.credentials,
+            None if source is None else source.credentials,
+            "|".join(versions),
+            target_ca=None if target is None else target.ca_bundle,
+            source_ca=None if source is None else source.ca_bundle,
         )
 
     async def _credentials_of(self, key: str) -> BucketCredentials:
