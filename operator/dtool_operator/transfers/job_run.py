@@ -77,6 +77,7 @@ class JobRun:
         self._is_adopted = adopted is not None
         self._is_granted = False
         self._is_over = False
+        self._was_forbidden = False
         self._refusal: ErrorLine | None = None
         self._wake = asyncio.Event()
         is_own = self.place.namespace == tools.settings.operator_namespace
@@ -207,6 +208,9 @@ class JobRun:
                 return await self._look_once(), 0
         except OperatorError as error:
             if error.reason == Reason.JOBS_FORBIDDEN:
+                # consent was taken back: nothing is signed for a Job that may not be looked at
+                self._was_forbidden = True
+                await self._withdraw()
                 line = ErrorLine(reason=error.reason, message=error.message, retryable=True)
                 self._tools.ledger.note_trouble(self.task.key, line)
             return None, failures + 1
@@ -223,20 +227,23 @@ class JobRun:
             if is_of(job, self.task):
                 await self._tools.api.delete(self.ref)
             return build_lost(f"{where} was made for other work")
-        if self._is_adopted and not job.is_finished and not job.is_suspended:
-            await self._take_over(job)
+        if not job.is_finished and not job.is_suspended:
+            await self._give_again(job)
         record = self._tools.ledger.record(self.task.key)
         assert record is not None
         return await self._look.observe(job, is_released=record.is_released)
 
-    async def _take_over(self, job: JobState) -> None:
-        """Give a Job that an earlier operator let begin what that one gave it."""
+    async def _give_again(self, job: JobState) -> None:
+        """Give a running Job what an earlier operator gave it, or what was taken back for a while."""
         key, ledger = self.task.key, self._tools.ledger
         record = ledger.record(key)
-        if record is not None and not record.is_released:
+        is_released = record is not None and record.is_released
+        if self._is_adopted and record is not None and not is_released:
             if self.place.keys is KeysFrom.OPERATOR:
                 await replace_keys(self._tools.secrets, job.ref, self._credentials)
             ledger.note_release(key)
+        if not self._is_adopted and not (self._was_forbidden and is_released):
+            return
         try:
             await self._grant()
         except DtoolS3Error as error:
@@ -253,6 +260,7 @@ class JobRun:
         self._is_granted = True
 
     async def _withdraw(self) -> None:
+        self._is_granted = False
         if self._tools.grants is not None:
             await self._tools.grants.withdraw(self.task.key)
 
