@@ -39,6 +39,8 @@ class Worker:
     job: str
     """Name of the Job that controls the Pod."""
     directory: Path
+    task: Task
+    """As the worker has it."""
     process: subprocess.Popen[bytes]
     ends_by: float | None = None
     is_told: bool = False
@@ -47,12 +49,6 @@ class Worker:
     def path(self) -> str:
         """Of the Pod."""
         return f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
-
-    @property
-    def token(self) -> str:
-        """What it says who it is with; empty where it asks nobody."""
-        file = self.directory / "token"
-        return file.read_text() if file.exists() else ""
 
     def log(self) -> str:
         """What it has written."""
@@ -130,18 +126,19 @@ class PlayKubelet:
         for volume in spec.get("volumes", ()):
             for source in volume.get("projected", {}).get("sources", ()):
                 (directory / source["serviceAccountToken"]["path"]).write_text(self._issue_token(pod, source))
+        environment, task = self._build_environment(pod, directory)
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dtool_operator", *spec["containers"][0]["args"]],
-                env=self._build_environment(pod, directory),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         job = next(owner["name"] for owner in metadata["ownerReferences"] if owner.get("controller"))
-        worker = Worker(metadata["namespace"], metadata["name"], metadata["uid"], job, directory, process)
-        self.workers[worker.uid] = worker
+        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
+        worker = self.workers[uid] = Worker(namespace, name, uid, job, directory, task, process)
         self._say(worker, "Running", {"running": {}})
 
     def _issue_token(self, pod: Body, source: Body) -> str:
@@ -155,7 +152,7 @@ class PlayKubelet:
         token: str = body["status"]["token"]
         return token
 
-    def _build_environment(self, pod: Body, directory: Path) -> dict[str, str]:
+    def _build_environment(self, pod: Body, directory: Path) -> tuple[dict[str, str], Task]:
         env = pod["spec"]["containers"][0]["env"]
         given = {one["name"]: one.get("value", "").replace("$$", "$") for one in env}
         task = Task.model_validate_json(gather(given, TASK_VARIABLE) or "")
@@ -166,9 +163,10 @@ class PlayKubelet:
         if task.signing is not None:
             token_file = str(directory / "token")
             updates["signing"] = task.signing.model_copy(update={"token_file": token_file})
-        moved = {TASK_VARIABLE: task.model_copy(update=updates).model_dump_json()}
+        task = task.model_copy(update=updates)
+        moved = {TASK_VARIABLE: task.model_dump_json()}
         own = {"HOME": str(directory), "TMPDIR": str(directory), "PATH": os.environ["PATH"]}
-        return given | own | moved
+        return given | own | moved, task
 
     def _attend(self, worker: Worker, pod: Body | None) -> None:
         """Say how a worker ended; end one whose Pod is to go, and let the Pod go then."""
@@ -197,5 +195,6 @@ class PlayKubelet:
     def _say(self, worker: Worker, phase: str, state: Body) -> None:
         container = {"name": "worker", "image": "x", "imageID": "", "restartCount": 0}
         container |= {"ready": phase == "Running", "state": state}
-        status = {"phase": phase, "containerStatuses": [container]}
+        ready = {"type": "Ready", "status": "True" if phase == "Running" else "False"}
+        status = {"phase": phase, "conditions": [ready], "containerStatuses": [container]}
         self.api.ask("PATCH", f"{worker.path}/status", {"status": status}, content_type=MERGE_PATCH)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 from dtool_operator.names import JOB_RUNNER_ROLE
+from dtool_operator.transfers.signing.client import EndpointClient
+from dtool_s3.errors import DtoolS3Error
 from tests.support.admin_api import Body
 from tests.support.eventually import eventually
 from tests.support.fault_lab import DONE, ITEMS, FaultLab
@@ -76,7 +79,7 @@ def uploaders(lab: FaultLab) -> list[Worker]:
 
 def find_job(lab: FaultLab) -> Body | None:
     """Return the upload's Job as it is; None: there is none."""
-    _, listed = lab.admin.ask("GET", f"/apis/batch/v1/namespaces/{lab.alice}/jobs")
+    _, listed = lab.admin.ask("GET", _jobs(lab))
     found = [job for job in listed["items"] if job["metadata"]["name"].startswith("dtool-upload-")]
     return found[0] if found else None
 
@@ -85,3 +88,52 @@ def check_no_job(lab: FaultLab) -> None:
     """No upload's Job is there, and no worker of one runs."""
     assert find_job(lab) is None
     assert all(one.process.poll() is not None for one in uploaders(lab))
+
+
+def delete_job(lab: FaultLab) -> Body:
+    """Delete the upload's Job by hand; return it once it is gone."""
+    job = find_job(lab)
+    assert job is not None, "there is no Job"
+    path = f"{_jobs(lab)}/{job['metadata']['name']}"
+    lab.admin.ask("DELETE", path, {"propagationPolicy": "Background"})
+
+    def is_gone() -> None:
+        found = lab.admin.find(path)
+        assert found is None or found["metadata"]["uid"] != job["metadata"]["uid"]
+
+    eventually(is_gone, within=20)
+    return job
+
+
+def put_job(lab: FaultLab, like: Body, *keep: str) -> str:
+    """Make a Job that runs at once and is named as another was; `keep` of its metadata. Return its uid."""
+    metadata = {key: like["metadata"][key] for key in ("name", *keep)}
+    template = {**like["spec"]["template"], "metadata": {}}
+    spec = {"template": template, "backoffLimit": 0}
+    status, made = lab.admin.ask("POST", _jobs(lab), {"metadata": metadata, "spec": spec})
+    assert status == 201, made
+    uid: str = made["metadata"]["uid"]
+    return uid
+
+
+def ask_to_sign(worker: Worker) -> str:
+    """Ask the signing endpoint as a worker does; return the code of its refusal, or nothing."""
+    assert worker.task.signing is not None
+
+    async def ask() -> None:
+        assert worker.task.signing is not None
+        client = EndpointClient(worker.task.signing, patience_seconds=0)
+        try:
+            await client.greet()
+        finally:
+            await client.close()
+
+    try:
+        asyncio.run(ask())
+    except DtoolS3Error as error:
+        return str(getattr(error, "code", "")) or error.reason
+    return ""
+
+
+def _jobs(lab: FaultLab) -> str:
+    return f"/apis/batch/v1/namespaces/{lab.alice}/jobs"
