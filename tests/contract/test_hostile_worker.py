@@ -398,6 +398,9 @@ async def test_no_url_and_no_token_is_in_an_error_a_repr_or_a_log(
     await store.put(ITEM, BODY, metadata=item_metadata("a.txt", MD5))
     requests = store._requests
     desk, _ = await requests._open()
+    written = await stage.bucket.head(ITEM)
+    assert await store.get_range(ITEM, 0, 1, etag=written.etag) == BODY[:1]
+    assert desk._kept
     said = [repr(desk.__dict__), repr(store), repr(stage.endpoint.grants._by_key), repr(stage.upload)]
     stage.endpoint.grants._by_key[stage.upload.key]._store = None  # type: ignore[assignment]
     for act in (store.get(ITEM, max_bytes=1), store.get(f"{ROOT}README.yml", max_bytes=1), store.head("x")):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dtool_operator.planning.task import Task, TaskKind
+from dtool_operator.planning.transfer import JobRef
 from dtool_operator.transfers.executor import TaskCredentials
 from dtool_operator.transfers.signing import client
 from dtool_operator.transfers.signing.wire import ReadAsked
@@ -71,7 +72,9 @@ def md5(body: bytes) -> str:
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
-async def test_an_endpoint_that_restarts_in_the_middle_of_an_upload_holds_it_up_only(stage: Stage) -> None:
+async def test_an_endpoint_that_restarts_in_the_middle_of_an_upload_holds_it_up_only(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = stage.endpoint.open(stage.upload, patience_seconds=60)
     begun, parts = asyncio.Event(), [b"a" * (5 * MIB), b"b" * (5 * MIB), b"end"]
     bodies = {f"{number}.txt": f"content {number}".encode() for number in range(200)}
@@ -93,6 +96,16 @@ async def test_an_endpoint_that_restarts_in_the_middle_of_an_upload_holds_it_up_
     )
     await begun.wait()
     await stage.endpoint.restart()
+    find, unknown = stage.endpoint.grants.find, asyncio.Event()
+
+    def find_none(job: JobRef) -> object:
+        unknown.set()
+        return find(job)
+
+    monkeypatch.setattr(stage.endpoint.grants, "find", find_none)
+    await asyncio.wait_for(
+        unknown.wait(), 30
+    )  # the new operator has told the worker that it knows no such Job
     assert not uploading.done()
     await stage.endpoint.give(stage.upload, stage.keys)  # as the operator does once it has adopted the Job
 
