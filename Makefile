@@ -116,6 +116,10 @@ faults: env ## Kill, cut, refuse, lie and attack: what operator and tenants' dat
 bench-operator: env ## Measure the operator with 10,000 datasets (a quarter of an hour), into benchmarks/RESULTS.md
 	$(PYTHON) -m benchmarks operator
 
+.PHONY: bench-scale
+bench-scale: env ## Measure 100,000 items in shards on a cluster with a real node (20 minutes), into benchmarks/RESULTS.md
+	$(PYTHON) -m benchmarks scale
+
 .PHONY: bench
 bench: env ## Measure the library against its peers (a quarter of an hour), into benchmarks/RESULTS.md
 	$(PYTHON) -m benchmarks

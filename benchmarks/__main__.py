@@ -1,6 +1,7 @@
 """`python -m benchmarks`: runs the library's rows against their peers and writes its part of RESULTS.md.
 
-`python -m benchmarks operator` measures the operator on a cluster of its own and writes the other part.
+`python -m benchmarks operator` measures the operator on a cluster of its own, `python -m benchmarks scale`
+one dataset in shards on a cluster with a real node; each writes a part of its own.
 """
 
 import argparse
@@ -20,7 +21,10 @@ from benchmarks.operator_bench import Scale
 from benchmarks.operator_rows import measure_operator
 from benchmarks.operator_world import OperatorWorld
 from benchmarks.report import render
+from benchmarks.scale_rows import measure_scale
+from benchmarks.scale_world import ITEM_BYTES, SHARDS, build_world
 from benchmarks.world import World
+from sandbox.cluster.cluster import running_cluster
 from sandbox.controlplane import running_control_plane
 from sandbox.seaweedfs import running_object_store
 
@@ -28,8 +32,10 @@ KIB, MIB = 1024, 1024**2
 RESULTS = Path(__file__).with_name("RESULTS.md")
 REMARKS = Path(__file__).with_name("REMARKS.md")
 OPERATOR_REMARKS = Path(__file__).with_name("OPERATOR_REMARKS.md")
+SCALE_REMARKS = Path(__file__).with_name("SCALE_REMARKS.md")
 GROUPS = ("small", "large", "freeze", "list", "memory")
-OPERATOR = "operator"
+OPERATOR, SCALE = "operator", "scale"
+SCALE_ITEMS = 100_000
 
 Plan = Callable[[], Sequence[Row]]
 
@@ -38,11 +44,15 @@ def main() -> None:
     """Run the groups that are named, or all of the library's."""
     arguments = _parse()
     groups = arguments.groups or list(GROUPS)
-    if unknown := set(groups) - {*GROUPS, OPERATOR}:
+    if unknown := set(groups) - {*GROUPS, OPERATOR, SCALE}:
         raise SystemExit(f"there is no group {min(unknown)}")
+    is_kept = arguments.scale == 1
     if OPERATOR in groups:
-        _measure_operator(Scale.scaled(arguments.scale), is_kept=arguments.scale == 1)
+        _measure_operator(Scale.scaled(arguments.scale), is_kept=is_kept)
         groups.remove(OPERATOR)
+    if SCALE in groups:
+        _measure_scale(int(SCALE_ITEMS * arguments.scale), is_kept=is_kept)
+        groups.remove(SCALE)
     if groups:
         _measure_library(groups, arguments)
 
@@ -56,18 +66,17 @@ def _measure_library(groups: Sequence[str], arguments: argparse.Namespace) -> No
             results = [measure(row, arguments.repeats, _say) for group in groups for row in plans[group]()]
     text = render(results, machine=_machine(), remarks=_read(REMARKS))
     if set(groups) == set(GROUPS):
-        _, operator = figures.split(_read(RESULTS))
-        RESULTS.write_text(f"{text}\n{operator}" if operator else text)
+        _keep(text)
     print(text)
 
 
 def _measure_operator(scale: Scale, *, is_kept: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="dtool-bench-") as name:
         found = asyncio.run(_run_operator(Path(name), scale))
-    text = figures.render(found, scale=str(scale), machine=_machine(), remarks=_read(OPERATOR_REMARKS))
+    remarks = _read(OPERATOR_REMARKS)
+    text = figures.render(figures.OPERATOR, found, scale=str(scale), machine=_machine(), remarks=remarks)
     if is_kept:
-        library, _ = figures.split(_read(RESULTS))
-        RESULTS.write_text(f"{library.rstrip()}\n\n{text}".lstrip())
+        _keep(text)
     print(text)
 
 
@@ -84,6 +93,31 @@ async def _run_operator(directory: Path, scale: Scale) -> list[figures.Figure]:
                 world.stop_operator()
 
 
+def _measure_scale(items: int, *, is_kept: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="dtool-bench-") as name:
+        found = asyncio.run(_run_scale(Path(name), items))
+    scale = f"A dataset of {items:,} items of {ITEM_BYTES} bytes, {SHARDS} shards."
+    remarks = _read(SCALE_REMARKS)
+    text = figures.render(figures.SCALE, found, scale=scale, machine=_machine(), remarks=remarks)
+    if is_kept:
+        _keep(text)
+    print(text)
+
+
+async def _run_scale(directory: Path, items: int) -> list[figures.Figure]:
+    with (
+        running_cluster(directory / "cluster") as cluster,
+        running_object_store(directory / "object-store") as store,
+    ):
+        async with connected(cluster.control_plane) as api:
+            world = await asyncio.to_thread(build_world, cluster, store, api)
+            return await measure_scale(world, items, _say, directory)
+
+
+def _keep(section: str) -> None:
+    RESULTS.write_text(figures.replace_section(_read(RESULTS), section))
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -98,11 +132,11 @@ def _parse() -> argparse.Namespace:
         "groups",
         nargs="*",
         metavar="GROUP",
-        help=f"of {', '.join(GROUPS)}; default: all of these; or {OPERATOR}. RESULTS.md is written by both",
+        help=f"of {', '.join(GROUPS)}; default: all of these; or {OPERATOR}, {SCALE}",
     )
     parser.add_argument("--repeats", type=int, default=3, help="runs of each peer, whose median counts")
     parser.add_argument("--upstream-runs", type=int, default=1, help="runs of upstream, which takes minutes")
-    parser.add_argument("--scale", type=float, default=1, help="of the operator's group: 0.05 for a trial")
+    parser.add_argument("--scale", type=float, default=1, help="of operator and scale: 0.05 for a trial")
     return parser.parse_args()
 
 

@@ -1,15 +1,18 @@
-"""A figure of the operator's benchmark and the section of RESULTS.md made of them; pure."""
+"""A figure of the operator's benchmarks and the sections of RESULTS.md made of them; pure."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-HEADING = "# The operator at scale"
+OPERATOR, SCALE = "The operator at scale", "One dataset in shards"
+_COMMANDS = {OPERATOR: "operator", SCALE: "scale"}
+_SECTIONS = re.compile(r"^(?=# )", re.MULTILINE)
 
-_HEAD = f"""{HEADING}
+_HEAD = """# {heading}
 
-Made by `python -m benchmarks operator`; do not edit. {{scale}}
+Made by `python -m benchmarks {command}`; do not edit. {scale}
 
-{{machine}}
+{machine}
 
 | what | measured | goal | |
 |---|---|---|---|
@@ -43,19 +46,26 @@ class Figure:
         return f"| {self.what} | {_number(self.measured)} {self.unit}".rstrip() + f" | {goal} | {verdict} |"
 
 
-def render(figures: Sequence[Figure], *, scale: str, machine: str, remarks: str) -> str:
-    """Render the section."""
-    text = _HEAD.format(scale=scale, machine=machine) + "\n".join(each.row() for each in figures) + "\n"
+def render(heading: str, figures: Sequence[Figure], *, scale: str, machine: str, remarks: str) -> str:
+    """Render a section: one of OPERATOR and SCALE."""
+    head = _HEAD.format(heading=heading, command=_COMMANDS[heading], scale=scale, machine=machine)
+    text = head + "\n".join(each.row() for each in figures) + "\n"
     notes = [f"- **{each.what}**: {each.note}" for each in figures if each.note]
     if notes:
-        text += "\n## Notes on the operator\n" + "\n".join(notes) + "\n"
+        text += f"\n## Notes on {heading[0].lower()}{heading[1:]}\n" + "\n".join(notes) + "\n"
     return text + (f"\n{remarks.strip()}\n" if remarks.strip() else "")
 
 
-def split(text: str) -> tuple[str, str]:
-    """Split RESULTS.md into the library's part and the operator's, either possibly empty."""
-    library, heading, operator = text.partition(HEADING)
-    return library, heading + operator
+def replace_section(text: str, section: str) -> str:
+    """Put a section (its heading first, one `#`) in the place of that of the same heading, or at the end."""
+    heading = section.partition("\n")[0]
+    parts = [part for part in _SECTIONS.split(text) if part.strip()]
+    found = [number for number, part in enumerate(parts) if part.partition("\n")[0] == heading]
+    if found:
+        parts[found[0]] = section
+    else:
+        parts.append(section)
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _number(value: float) -> str:
