@@ -29,7 +29,8 @@ _ADVICE = {
     ),
     Reason.INVALID_ADMIN_METADATA: "The dataset's object dtool cannot be used: restore it.",
     Reason.UNSAFE_PATH: (
-        "The manifest names paths that no dataset may have: make a dataset with other names at the source."
+        "There is something that no dataset may hold: put it right at the source, or make a dataset with "
+        "other names there, then ask for a look with dtool.dev/reconcileRequestedAt."
     ),
     Reason.OUT_OF_MEMORY: (
         "Give workers more memory: workers.resources of the chart, or spec.workers of the DtoolBucket."
