@@ -139,6 +139,8 @@ class DatasetReconciler:
             return True
         if record is None:
             return dataset.uid not in self._starting
+        if record.trouble is not None:  # nobody knows whether it ever begins
+            return True
         is_over = record.finished_at is not None and self._clock() - record.finished_at > _REPORTED_WITHIN
         return is_over or record.error is not None or record.task.max_size_bytes is None
 
@@ -207,8 +209,16 @@ class DatasetReconciler:
         )
 
     def _count_slots(self, bucket: DtoolBucket | None, namespace: str) -> Slots:
-        """Count who runs; `bucket` None: for a volume, which has no limit of its own."""
-        running = [_Place(task.bucket_key, task.namespace) for task in self._executor.running()]
+        """Count who runs; `bucket` None: for a volume, which has no limit of its own.
+
+        A Job that does not get on (no node takes it, its claim does not exist) waits at its own namespace's
+        cost: for others its place is free, else a few wrong names would hold up everybody (rule 17).
+        """
+        running = [
+            _Place(task.bucket_key, task.namespace)
+            for task in self._executor.running()
+            if task.namespace == namespace or not self._is_held_up(task.key)
+        ]
         taken = [*running, *self._starting.values()]
         slots = Slots(
             running=len(taken),
@@ -224,6 +234,10 @@ class DatasetReconciler:
             allowed_in_bucket=bucket.spec.limits.concurrent_transfers,
             is_bucket_shared=admits_others(bucket),
         )
+
+    def _is_held_up(self, uid: str) -> bool:
+        record = self._executor.record(uid)
+        return record is not None and record.trouble is not None
 
     async def _report(self, dataset: DtoolDataset, status: DtoolDatasetStatus | None) -> timedelta | None:
         if status is None:

@@ -129,7 +129,7 @@ class Operator:
         record = self._executor.record(uid)
         if record is not None:
             self._meter.observe(record)
-        if record is None or record.state is not TransferState.RUNNING:
+        if record is None or record.state is not TransferState.RUNNING or record.trouble is not None:
             self._waking.place_is_free()
 
     # ---- life --------------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ import pytest
 import pytest_asyncio
 
 from dtool_operator.names import DATASET_PLURAL
+from dtool_operator.planning.task import ErrorLine
 from dtool_s3.store.faults import Fault
 from tests.support.eventually import eventually_async
+from tests.support.inline_executor import InlineExecutor
 from tests.support.play import Play
 
 FLOOD = 40
@@ -142,3 +144,37 @@ async def test_copies_that_take_for_ever_do_not_take_every_place(play: Play) -> 
     hold.set()
     await play.settle(within=60)
     assert len(arrivals.of("alice")) == FLOOD
+
+
+async def test_jobs_that_no_node_takes_hold_up_their_own_namespace_alone(play: Play) -> None:
+    """Three wrong claim names would leave one place for everybody else."""
+    sources = await store_sources(play, 2 * PLACES)
+    held = {
+        name: Fault(key=f"u/{name}/*/data/*", times=None, hold=asyncio.Event()) for name in ("alice", "bob")
+    }
+    play.server.faults.extend(held.values())
+    play.dataset("carol", "waits", source={"dataset": {"name": "nobody"}})
+    for number, source in enumerate(sources[:PLACES]):
+        play.dataset("alice", f"held-{number}", source=source)
+
+    async def are_held(name: str, count: int) -> None:
+        assert held[name].hits >= count
+
+    await eventually_async(lambda: are_held("alice", PLACES - 1), within=20)
+    for number, source in enumerate(sources[PLACES:]):
+        play.dataset("bob", f"copy-{number}", source=source)
+    await eventually_async(lambda: are_held("bob", 1), within=20)
+
+    executor = play.operator._executor
+    assert isinstance(executor, InlineExecutor)
+    trouble = ErrorLine(reason="Unschedulable", message="0/1 nodes are available", retryable=True)
+    for task in executor.running():
+        if task.namespace == "alice":
+            executor._ledger.note_trouble(task.key, trouble)
+
+    await eventually_async(lambda: are_held("bob", PLACES - 1), within=20)
+    assert held["alice"].hits == PLACES - 1, "what waits still counts for who has it wait"
+    for fault in held.values():
+        assert fault.hold is not None
+        fault.hold.set()
+    await play.settle(within=60)
