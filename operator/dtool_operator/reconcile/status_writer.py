@@ -12,13 +12,16 @@ from dtool_operator.adapters.cluster import Cluster, EventType, ObjectRef
 from dtool_operator.api.conditions import Condition
 from dtool_operator.api.reasons import Reason
 from dtool_operator.api.schema import StatusModel
-from dtool_operator.errors import ApiFailure, Gone
+from dtool_operator.errors import ApiFailure, Gone, OperatorError
 from dtool_operator.planning.event import announce
 from dtool_operator.planning.plan import time_left
 
 _LOG = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL = timedelta(seconds=2)
+
+#: What a later look decides by, and nobody else knows.
+_RELIED_ON = frozenset({"job", "source"})
 
 TOLD_REMEMBERED = 16
 """Events remembered for each object, so that they are not repeated."""
@@ -39,7 +42,8 @@ class StatusWriter:
         """Write `new` if it differs from `old`, the status at this resourceVersion.
 
         Returns the object's new body, or a delay after which progress may be written, or None if nothing
-        had to be written. Raises Gone or ApiFailure.
+        had to be written. Raises Gone, ApiFailure, and OperatorError where the CRD has no room for what the
+        next look needs.
         """
         before, after = old.dump(), new.dump()
         if before == after:
@@ -50,6 +54,7 @@ class StatusWriter:
                 return pause
         body = await self._cluster.apply_status(ref, after, resource_version=resource_version)
         self._written_at[ref.uid] = self._clock()
+        _check_kept(body, after)
         await self._tell(ref, _conditions(old), _conditions(new))
         return body
 
@@ -82,6 +87,17 @@ class StatusWriter:
                 )
             except (Gone, ApiFailure) as error:
                 _LOG.warning("event_not_written", extra={"object": ref.name, "why": error.message})
+
+
+def _check_kept(body: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Raise OperatorError where an older CRD drops what a Job is found again by: it would begin for ever."""
+    lost = sorted(_RELIED_ON & after.keys() - (body.get("status") or {}).keys())
+    if not lost:
+        return
+    fields = ", ".join(f"status.{name}" for name in lost)
+    message = f"the CRDs are older than this operator, they drop {fields}: apply those of its chart"
+    _LOG.error("crds_outdated", extra={"fields": fields})
+    raise OperatorError(Reason.INTERNAL_ERROR, message)
 
 
 def _only_progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
