@@ -1,6 +1,7 @@
 """One large dataset of small items, copied by a child process, by shards, and by shards that are killed."""
 
 import asyncio
+import json
 import re
 import time
 from collections import Counter
@@ -91,29 +92,11 @@ async def copy_in_shards(bench: Bench) -> list[Figure]:
     await asyncio.to_thread(world.begin_copy, "divided", bucket)
     watch = await watch_copy(world, "divided", marks.look)
     after, written = bench.count_requests(), difference(writes, await world.api.count_writes())
-    shards, whole = difference(before, marks.requests), difference(marks.requests, after)
-    facts, beside = watch.status, watch.seconds - watch.seconds_of(SHARE) - watch.seconds_of(WHOLE)
     await asyncio.to_thread(_read_by_upstream, bench, bucket)
+    shards, whole = difference(before, marks.requests), difference(marks.requests, after)
+    size = len(json.dumps(watch.body))
     return [
-        Figure(
-            f"copy by {SHARDS} shards, from apply to Frozen",
-            watch.seconds,
-            "s",
-            note=f"{beside:.1f} s of it looks, Jobs and Pods that begin; afterwards Verified: "
-            f"{facts.get('items'):,} items; upstream dtool read it and fetched {FETCHED} items",
-        ),
-        Figure(
-            "from the first shard's Pod to the last one's end",
-            watch.seconds_of(SHARE),
-            "s",
-            note=_told(bench, shards),
-        ),
-        Figure(
-            "the copy after them, which freezes",
-            watch.seconds_of(WHOLE),
-            "s",
-            note=f"{_told(bench, whole)}; nothing was copied again",
-        ),
+        *_tell_times(bench, watch, shards, whole),
         Figure("S3 requests of the shards for each item", bench.per_item(shards), ""),
         Figure("S3 requests of the copy after them for each item", bench.per_item(whole), ""),
         _memory("a shard's Pod", watch, SHARE),
@@ -125,8 +108,34 @@ async def copy_in_shards(bench: Bench) -> list[Figure]:
             "writes to the API server for our objects",
             sum(written.values()),
             "",
-            note=f"{tell(written)}; the largest Job has {watch.job_bytes:,} bytes as JSON, the DtoolDataset "
-            f"{_size(watch):,}",
+            note=f"{tell(written)}; as JSON the largest Job has {watch.job_bytes:,} bytes, the DtoolDataset "
+            f"{size:,}",
+        ),
+    ]
+
+
+def _tell_times(
+    bench: Bench, watch: Watch, shards: Mapping[str, int], whole: Mapping[str, int]
+) -> list[Figure]:
+    beside = watch.seconds - watch.seconds_of(SHARE) - watch.seconds_of(WHOLE)
+    condition = next(each for each in watch.status["conditions"] if each["type"] == "Verified")
+    note = (
+        f"{beside:.1f} s of it looks, and Jobs that are made; then Frozen, Verified={condition['status']}, "
+        f"{watch.status['items']:,} items; upstream dtool listed them all and fetched {FETCHED}"
+    )
+    return [
+        Figure(f"copy by {SHARDS} shards, from apply to Frozen", watch.seconds, "s", note=note),
+        Figure(
+            "from the first shard's Pod to the last one's end",
+            watch.seconds_of(SHARE),
+            "s",
+            note=_told(bench, shards),
+        ),
+        Figure(
+            "the copy after them, which proves and freezes",
+            watch.seconds_of(WHOLE),
+            "s",
+            note=_told(bench, whole),
         ),
     ]
 
@@ -215,7 +224,3 @@ def _memory(what: str, watch: Watch, kind: str) -> Figure:
 
 def _told(bench: Bench, counts: Mapping[str, int]) -> str:
     return f"{sum(counts.values()):,} S3 requests: {tell(counts)}; {bench.items:,} items"
-
-
-def _size(watch: Watch) -> int:
-    return len(str(watch.body))

@@ -104,7 +104,7 @@ def build_world(cluster: Cluster, store: ObjectStore, api: ApiClient) -> ScaleWo
     }
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
     cluster.kubectl("apply", "--filename=-", stdin=json.dumps(namespace))
-    release = ChartRelease(cluster, build_values(IMAGE, store.endpoint))
+    release = ChartRelease(cluster, build_values(cluster, IMAGE, store.endpoint))
     # of both it uses what a cluster has as well: kubectl, and nothing
     lab = Lab(cast("ControlPlane", cluster), store, cast("OperatorProcess", None))
     return ScaleWorld(cluster, api, release, lab)
