@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtool_operator.api.quantities import format_size, parse_duration
+from dtool_operator.api.quantities import format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,19 @@ def test_a_size_never_reads_as_a_thousand_and_more_of_a_unit_that_has_a_larger_o
 
     number = float(text.rstrip("BKMGTPEi"))
     assert number < 1024 or text.endswith("Ei")
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [("0", 0), ("4096", 4096), ("1Ki", 1024), ("100Gi", 100 * 1024**3), (" 2Ei ", 2**61)],
+)
+def test_a_size_is_read(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "Gi", "1G", "1.5Gi", "-1", "1 Gi", "1gi", "9" * 19])
+def test_anything_else_is_no_size_and_is_not_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 100Gi") as caught:
+        parse_size(text)
+
+    assert not text.strip() or f"'{text}'" not in str(caught.value)

@@ -6,6 +6,7 @@ import pytest
 
 from dtool_operator.planning.job_state import JobState, Words, parse_job, parse_pods, parse_warnings
 from dtool_operator.planning.job_trouble import (
+    build_lost,
     explain_failure,
     explain_refusal,
     find_trouble,
@@ -175,3 +176,34 @@ def test_texts_of_others_are_sanitized() -> None:
     assert found.unschedulable is not None
     assert found.unschedulable.isprintable()
     assert len(found.unschedulable) <= 500
+
+
+def test_a_job_that_is_gone_is_begun_again() -> None:
+    line = build_lost("the Job alice/dtool-upload-1 is gone")
+
+    assert (line.reason, line.retryable) == ("JobLost", True)
+
+
+def test_a_pod_that_ended_well_does_not_say_why_its_job_failed() -> None:
+    pods = parse_pods([pod(ended(0, "Completed"))], JOB.ref)
+
+    line = explain_failure(parse_job({"metadata": {"namespace": "alice", "name": "a", "uid": "1"}}), pods)
+
+    assert line.reason == "TransferFailed"
+    assert "no Pod of it is left to ask" in line.message
+
+
+def test_words_are_written_as_the_cluster_gives_them() -> None:
+    assert [str(one) for one in (Words("Evicted", "low on memory"), Words("NodeLost"))] == [
+        "Evicted: low on memory",
+        "NodeLost",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_ended"), [(RUNNING, False), ({"phase": "Succeeded"}, True), (ended(1), True)]
+)
+def test_a_pod_has_ended_whose_container_never_runs_again(status: dict[str, Any], is_ended: bool) -> None:
+    [found] = parse_pods([pod(status)], JOB.ref)
+
+    assert found.is_ended is is_ended

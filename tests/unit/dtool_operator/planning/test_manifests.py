@@ -320,3 +320,25 @@ def test_a_text_that_no_pod_can_be_given_is_refused() -> None:
     with pytest.raises(ValueError, match="DTOOL_TASK"):
         spread("DTOOL_TASK", "x" * (MAX_CHARACTERS + 1))
     assert gather({}, "DTOOL_TASK") is None
+
+
+def test_only_the_places_that_a_task_has_are_filled_in() -> None:
+    work = task(TaskKind.REMOVE, KeysFrom.NONE, target=None, source=None)
+
+    document = document_of(build(work))
+
+    assert (document.target, document.source, document.signing) == (None, None, None)
+    assert document.volume is not None
+    assert document.volume.directory == "/volume"
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(None, None), (60, 60)])
+def test_a_toleration_says_for_how_long_only_where_it_is_said(
+    seconds: int | None, written: int | None
+) -> None:
+    pods = PodChoices(tolerations=(Toleration(key="work", toleration_seconds=seconds),))
+    place = JobPlace(namespace="alice", keys=KeysFrom.SIGNING, pod=pods)
+
+    tolerations = pod_of(build(task(job=place)))["tolerations"]
+
+    assert [one.get("tolerationSeconds") for one in tolerations if one.get("key") == "work"] == [written]

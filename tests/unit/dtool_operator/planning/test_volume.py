@@ -77,6 +77,10 @@ STEPS: dict[str, tuple[ObservedDataset, Told]] = {
         look(storage=None, now=see.EPOCH),
         Told((), None, None, "10s"),
     ),
+    "a new one says nothing when another took the place": (
+        look(now=see.EPOCH, slots=Slots(running=4)),
+        Told((), None, None, "10s"),
+    ),
     "it is on its way": (
         look(FOLLOWED, transfer=RUNS),
         Told((), "Copying", COPYING, "30s"),
