@@ -45,7 +45,7 @@ NAVIGATION = {
         "troubleshooting",
     ],
     "Reference": ["api", "examples", "benchmarks", "changes"],
-    "Design": ["architecture", "security", "signing", "jobs", "node", "contributing", "decisions/README"],
+    "Design": ["architecture", "security", "signing", "contributing", "decisions/README"],
 }
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
