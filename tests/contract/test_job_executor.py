@@ -579,6 +579,21 @@ async def test_rights_that_are_taken_away_are_told_while_the_job_goes_on(scene: 
     assert record.trouble is not None
     assert record.trouble.reason == "JobsForbidden"
     assert record.state is TransferState.RUNNING
+    assert not scene.signing.given, "nothing is signed for what may not be looked at"
+
+
+async def test_rights_that_are_given_again_let_the_endpoint_sign_again() -> None:
+    stage = FakeJobs()
+    scene = Scene(stage)
+    task = scene.task()
+    job = await scene.begin(task)
+    await stage.take_rights_away()
+    await scene.until(task.key, lambda record: record.trouble is not None)
+
+    stage.is_forbidden = False
+
+    await scene.until(task.key, lambda _: scene.signing.given == {task.key: job})
+    await scene.until(task.key, lambda record: record.trouble is None)
 
 
 async def test_keys_of_a_job_are_in_a_secret_that_changes_with_them_and_goes_with_it(scene: Scene) -> None:
