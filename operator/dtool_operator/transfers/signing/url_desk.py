@@ -1,7 +1,7 @@
 """Gathers what many coroutines want signed into few questions, and keeps URLs that can be used again.
 
-A question leaves at once when none is under way; what is wanted meanwhile goes with the next ones. So a lone
-request waits for nobody, and of many hundreds go together.
+A question leaves at once when none is under way; what is wanted meanwhile goes together with the next. So a
+lone request waits for nobody, and many side by side cost the endpoint few answers.
 """
 
 import asyncio
@@ -21,7 +21,6 @@ from dtool_operator.transfers.signing.wire import (
 )
 from dtool_s3.errors import DtoolS3Error
 
-_QUESTIONS_AT_ONCE: Final = 2
 _KEPT: Final = 256
 #: What of a URL's life is left to the request that uses it.
 _SLACK_SECONDS: Final = 5.0
@@ -44,16 +43,14 @@ class UrlDesk:
         self._useful_seconds = max(expires_seconds / 2, expires_seconds - _SLACK_SECONDS)
         self._kept: OrderedDict[ReadAsked, tuple[float, UrlGiven]] = OrderedDict()
         self._waiting: list[_Waiting] = []
-        self._senders: set[asyncio.Task[None]] = set()
+        self._sender: asyncio.Task[None] | None = None
 
     async def get(self, asked: UrlAsked) -> UrlGiven:
         """Return a new URL. Raises what was answered."""
         waiting = _Waiting(asked, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if len(self._senders) < _QUESTIONS_AT_ONCE:
-            sender = asyncio.ensure_future(self._send())
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.ensure_future(self._send())
         return await waiting.told
 
     async def get_kept(self, asked: ReadAsked) -> UrlGiven:
@@ -75,9 +72,9 @@ class UrlDesk:
 
     async def close(self) -> None:
         """Give up what nobody waits for any more."""
-        for sender in self._senders:
-            sender.cancel()
-        await asyncio.gather(*self._senders, return_exceptions=True)
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
 
     async def _send(self) -> None:
         await asyncio.sleep(0)  # whoever is as far as this one comes along
@@ -93,8 +90,9 @@ class UrlDesk:
         except DtoolS3Error as error:
             given = [build_refusal(error)] * len(batch)
         except BaseException:
-            for waiting in batch:
+            for waiting in (*batch, *self._waiting):
                 waiting.told.cancel()
+            self._waiting.clear()
             raise
         for waiting, answer in zip(batch, given, strict=True):
             if waiting.told.done():
