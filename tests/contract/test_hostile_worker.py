@@ -88,7 +88,11 @@ class Stage:
         return await self.ask_url(**{**asked, "metadata": item_metadata("a.txt", MD5), **changes})
 
     async def send(
-        self, method: str, given: dict[str, Any], body: bytes | None = None, **headers: str
+        self,
+        method: str,
+        given: dict[str, Any],
+        body: bytes | AsyncIterator[bytes] | None = None,
+        **headers: str,
     ) -> tuple[int, bytes]:
         """Use a URL; `headers` replace those that were given, an empty one leaves it out."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -266,6 +270,29 @@ async def test_a_url_replaces_no_item_that_is_there(stage: Stage) -> None:
     assert (await stage.send("PUT", given, BODY))[0] == 412
 
     assert (await stage.bucket.get(ITEM, max_bytes=10)).body == b"frozen!"
+
+
+async def test_a_body_that_drips_until_the_dataset_is_frozen_replaces_no_item(stage: Stage) -> None:
+    """The URL was good when the request began; what counts is what is there when it ends."""
+    given = await stage.put_url()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield BODY[:1]
+        begun.set()
+        await go_on.wait()
+        yield BODY[1:]
+
+    late = asyncio.create_task(stage.send("PUT", given, drip()))
+    await asyncio.wait_for(begun.wait(), 20)
+    await stage.bucket.put(ITEM, b"frozen!", metadata=item_metadata("a.txt", "0" * 32))
+    await stage.freeze()
+    go_on.set()
+
+    assert (await late)[0] == 412
+    assert (await stage.bucket.get(ITEM, max_bytes=10)).body == b"frozen!"
+    refused = await stage.put_url(if_match=(await stage.bucket.head(ITEM)).etag)
+    assert refused["error"] == "AccessDenied", "nor would a condition that holds be signed"
 
 
 async def test_a_url_is_of_no_use_later(stage: Stage, tmp_path: Path) -> None:

@@ -177,7 +177,10 @@ def _permit_put(scope: Scope, asked: PutAsked) -> Permit:
         _check_item_metadata(scope.layout, asked.key, asked.metadata)
         if asked.metadata["checksum"] != asked.md5:
             raise _refuse(asked.key, "its checksum is not the MD5 of its bytes")
-        is_new = is_new or (scope.creates_items and asked.if_match is None)
+        if scope.creates_items and asked.if_match is not None:
+            # a body that drips would replace it after the dataset was frozen
+            raise _refuse(asked.key, "an item is not replaced; it is deleted first")
+        is_new = is_new or scope.creates_items
     elif asked.metadata:
         raise _refuse(asked.key, "a document has no metadata")
     elif asked.size_bytes > _MAX_DOCUMENT_BYTES[place]:

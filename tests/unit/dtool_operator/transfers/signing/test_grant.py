@@ -229,9 +229,16 @@ def test_items_are_written_where_nothing_is_and_documents_over_what_is_there() -
 
 def test_conditions_that_are_asked_for_are_signed() -> None:
     assert put(OURS["README"], if_absent=True).request.headers["If-None-Match"] == "*"
-    conditional = put(ITEM, if_match="abc").request.headers
-    assert conditional["If-Match"] == '"abc"'
-    assert "If-None-Match" not in conditional
+    best_effort = scope(conditional_writes=ConditionalWrites.BEST_EFFORT)
+    for conditional in (put(OURS["README"], if_match="abc"), put(ITEM, best_effort, if_match="abc")):
+        assert conditional.request.headers["If-Match"] == '"abc"'
+        assert "If-None-Match" not in conditional.request.headers
+
+
+def test_rule_16_no_url_replaces_an_item_that_is_there() -> None:
+    """Its body could drip until the dataset is frozen, and the condition would hold: it was proven so."""
+    with pytest.raises(AccessDenied, match="it is deleted first"):
+        put(ITEM, if_match="abc")
 
 
 @pytest.mark.parametrize(
