@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Collection
 from datetime import datetime
+from typing import Any
 
+from dtool_operator.planning.job_trouble import build_lost
 from dtool_operator.planning.task import ErrorLine, ProgressLine, RequestsLine, ResultLine, Task, WorkerLine
-from dtool_operator.planning.transfer import TransferRecord
+from dtool_operator.planning.transfer import JobRef, TransferRecord
 from dtool_operator.transfers.executor import OnChange, TaskCredentials
 from dtool_operator.transfers.ledger import Ledger
 from dtool_operator.transfers.task_run import (
@@ -15,12 +17,14 @@ from dtool_operator.transfers.task_run import (
     run_task,
 )
 from dtool_operator.transfers.telling import build_internal_error
+from tests.support.inline_jobs import InlineJob, InlineJobs
 
 
 class InlineExecutor:
     """Implements `transfers.executor.Executor` with asyncio tasks.
 
-    `credentials` holds what each running task was given last, for tests to look at.
+    `credentials` holds what each running task was given last, for tests to look at. `jobs`: where those of
+    its tasks run that are Jobs; they outlive it.
     """
 
     def __init__(
@@ -29,11 +33,14 @@ class InlineExecutor:
         on_change: OnChange,
         clock: Callable[[], datetime],
         open_published: PublishedOpener = refuse_published,
+        jobs: InlineJobs | None = None,
     ) -> None:
         self._open_store = open_store
         self._open_published = open_published
         self._ledger = Ledger(on_change, clock)
-        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._jobs = jobs
+        self._followed: dict[str, InlineJob] = {}
+        self._runs: dict[str, asyncio.Task[Any]] = {}
         self._is_closed = False
         self.credentials: dict[str, TaskCredentials] = {}
 
@@ -54,11 +61,15 @@ class InlineExecutor:
     def forget(self, key: str) -> None:
         """See the protocol. Raises ValueError for a task that runs."""
         self._ledger.forget(key)
+        self._discard(key)
 
     async def start(self, task: Task, credentials: TaskCredentials) -> None:
         """See the protocol."""
         if self._is_closed:
             raise ValueError("the executor is closed")
+        if task.job is not None:
+            self._start_job(task, credentials)
+            return
         self._ledger.begin(task)
         ends: list[ResultLine | ErrorLine] = []
 
@@ -89,6 +100,8 @@ class InlineExecutor:
         if run is not None:
             run.cancel()
             await asyncio.wait({run})
+        if key in self._followed:
+            await self.remove_job(self._followed.pop(key).ref)
         self._ledger.drop(key)
 
     async def refresh_credentials(self, key: str, credentials: TaskCredentials) -> None:
@@ -102,4 +115,56 @@ class InlineExecutor:
     async def close(self) -> None:
         """See the protocol."""
         self._is_closed = True
+        self._followed.clear()  # Jobs go on without us
         await asyncio.gather(*(self.cancel(key) for key in list(self._runs)))
+
+    # ---- Jobs ----------------------------------------------------------------------------------------
+
+    async def adopt(self, task: Task, job: JobRef, credentials: TaskCredentials) -> None:
+        """See the protocol."""
+        found = None if self._jobs is None else self._jobs.by_uid.get(job.uid)
+        self._ledger.begin(task, job=job, is_released=False)
+        if found is None or found.task.fingerprint != task.fingerprint:
+            self._ledger.finish(task.key, build_lost(f"the Job {job.namespace}/{job.name} is gone"))
+            return
+        if found.run is not None:
+            self._ledger.note_release(task.key)
+        self._follow(task, found, credentials)
+
+    async def release(self, key: str) -> None:
+        """See the protocol."""
+        if self._jobs is not None and key in self._followed:
+            self._jobs.release(self._followed[key])
+            self._ledger.note_release(key)
+
+    async def remove_job(self, job: JobRef) -> None:
+        """See the protocol."""
+        pods = None if self._jobs is None else self._jobs.remove(job)
+        if pods is not None:
+            await asyncio.wait({pods})
+
+    def _start_job(self, task: Task, credentials: TaskCredentials) -> None:
+        assert self._jobs is not None, "this test's cluster has no Jobs"
+        self._discard(task.key)
+        self._ledger.begin(task, is_released=False)
+        job = self._jobs.create(task)
+        self._ledger.note_job(task.key, job.ref)
+        self._follow(task, job, credentials)
+
+    def _discard(self, key: str) -> None:
+        left = self._followed.pop(key, None)
+        if left is not None and self._jobs is not None:
+            self._jobs.remove(left.ref)
+
+    def _follow(self, task: Task, job: InlineJob, credentials: TaskCredentials) -> None:
+        self._followed[task.key] = job
+        self.credentials[task.key] = credentials
+        self._runs[task.key] = asyncio.create_task(job.changed.wait(), name=f"follows {job.ref.name}")
+
+        def settle(run: asyncio.Task[Any]) -> None:
+            del self._runs[task.key], self.credentials[task.key]
+            if not run.cancelled():
+                end = job.end or build_lost(f"the Job {job.ref.namespace}/{job.ref.name} is gone")
+                self._ledger.finish(task.key, end)
+
+        self._runs[task.key].add_done_callback(settle)

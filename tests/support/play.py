@@ -10,6 +10,7 @@ play.status("alice", "raw")
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from dtool_operator.adapters.credentials import BucketCredentials
@@ -22,6 +23,7 @@ from dtool_s3.store.protocol import Store
 from tests.support.datasets import DatasetFixture, write_dataset
 from tests.support.fake_cluster import FakeCluster
 from tests.support.inline_executor import InlineExecutor
+from tests.support.inline_jobs import InlineJobs
 
 ENDPOINT = "https://s3.example.org"
 ADMIN_NAMESPACE = "dtool-system"
@@ -35,6 +37,8 @@ class Play:
         self._policy = policy
         self.cluster = FakeCluster(operator_namespace=ADMIN_NAMESPACE)
         self.server = MemoryServer()
+        self.volumes: dict[str, Path] = {}
+        self.jobs = InlineJobs(self.open_location, self.volumes)
         self.operator = self._new_operator()
         for bucket in ("lab-data", "instrument-data"):
             self.server.create_bucket(bucket)
@@ -133,7 +137,7 @@ class Play:
         return Operator(
             cluster=self.cluster,
             executor=lambda on_change: InlineExecutor(
-                self.open_location, on_change=on_change, clock=lambda: datetime.now(UTC)
+                self.open_location, on_change=on_change, clock=lambda: datetime.now(UTC), jobs=self.jobs
             ),
             open_store=self.open_bucket,
             policy=Policy(
