@@ -23,10 +23,10 @@ def build_invalid_bucket_status(
 def build_invalid_dataset_status(
     meta: ObjectMeta, status: DtoolDatasetStatus, message: str, now: datetime
 ) -> DtoolDatasetStatus:
-    """Say Stalled, InvalidSpec; keep what was seen before, without the progress of work that has ended."""
+    """Say Stalled, InvalidSpec; keep what was seen before, without what is said of work, which has ended."""
     changes = _changes(meta, status.conditions, message, now)
     return DtoolDatasetStatus.model_validate(
-        {**dict(status), **changes, "state": DatasetState.FAILED, "progress": None}
+        {**dict(status), **changes, "state": DatasetState.FAILED, "progress": None, "job": None}
     )
 
 

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from dtool_operator.adapters.cluster import Cluster, ObjectRef
 from dtool_operator.api.bucket_status import DtoolBucketStatus
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
+from dtool_operator.errors import OperatorError
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL, FINALIZER
 from dtool_operator.planning.invalid import build_invalid_bucket_status, build_invalid_dataset_status
+from dtool_operator.planning.transfer import read_job
 from dtool_operator.reconcile.invalid_object import Invalid
 from dtool_operator.reconcile.status_writer import StatusWriter
 from dtool_operator.reconcile.world import TakeIn
@@ -44,7 +46,13 @@ class InvalidReconciler:
     async def reconcile_dataset(self, dataset: Invalid[DtoolDatasetStatus]) -> None:
         """Cancel what runs; report InvalidSpec, or release an object that is being deleted."""
         meta = dataset.meta
-        await self._executor.cancel(meta.uid)
+        try:
+            await self._executor.cancel(meta.uid)
+        except OperatorError as error:
+            if meta.deletion_timestamp is None:
+                raise
+            # its Job goes with it, and is ended by whoever looks for what has no object any more
+            _LOG.warning("job_left", extra={"object": f"{meta.namespace}/{meta.name}", "why": error.message})
         ref = ObjectRef(DATASET_PLURAL, DATASET_KIND, meta.namespace, meta.name, meta.uid)
         if meta.deletion_timestamp is not None and FINALIZER in meta.finalizers:
             # without a spec nobody can say what an unfinished copy wrote, and where
@@ -56,6 +64,8 @@ class InvalidReconciler:
                 await self._cluster.patch_metadata(ref, resource_version=version, finalizers=others),
             )
             return
+        if dataset.status.job is not None:
+            await self._executor.remove_job(read_job(dataset.status.job))
         status = build_invalid_dataset_status(meta, dataset.status, dataset.message, self._clock())
         answer = await self._writer.write(ref, dataset.status, status, resource_version=meta.resource_version)
         if answer is not None and not isinstance(answer, timedelta):

@@ -205,6 +205,20 @@ async def test_a_job_of_before_that_cannot_be_ended_is_not_forgotten(tmp_path: P
     await play.stop()
 
 
+async def test_a_job_of_before_ends_where_its_spec_means_nothing_any_more(tmp_path: Path) -> None:
+    play = await start(tmp_path)
+    await wait_with_a_job(play)
+    play.cluster.update_spec(DATASET_PLURAL, "alice", "run", verify={"interval": "soon"})
+
+    await play.restart_operator()
+    await play.settle()
+
+    assert play.condition("alice", "run")["reason"] == "InvalidSpec"
+    assert "job" not in play.status("alice", "run")
+    assert not play.jobs.by_uid
+    await play.stop()
+
+
 async def test_a_job_that_somebody_deletes_is_begun_again(tmp_path: Path) -> None:
     play = await start(tmp_path)
     apply(play, "run", FROM_FILES)
