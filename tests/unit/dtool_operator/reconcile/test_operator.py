@@ -3,9 +3,13 @@
 import asyncio
 from typing import Any
 
+import pytest
+
+from dtool_operator.errors import OperatorError
 from dtool_operator.names import DATASET_PLURAL
 from dtool_s3.store.faults import Fault
 from tests.support.datasets import UUID
+from tests.support.eventually import eventually_async
 from tests.support.play import Play
 
 COPIES = [f"1c10766c-c4a9-4a4f-9b5d-0d5f0e1c7a{number:02}" for number in range(10, 16)]
@@ -69,6 +73,34 @@ async def test_an_object_whose_spec_means_nothing_says_so_and_can_be_deleted(pla
     await play.settle()
 
     assert not play.cluster.exists(DATASET_PLURAL, "alice", "raw")
+
+
+async def test_work_whose_end_cannot_be_seen_does_not_hold_up_what_nobody_can_read(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A team takes its consent to Jobs back, and an edit of the CRD makes the spec mean nothing."""
+    await play.store_dataset()
+    play.server.faults.append(Fault(operation="copy", hold=asyncio.Event(), times=None))
+    play.dataset("alice", "raw", source={"uri": f"s3://instrument-data/{UUID}"})
+
+    async def runs() -> None:
+        assert any(play.operator.running().values())
+
+    await eventually_async(runs, within=10)
+    end = play.operator._executor.cancel
+
+    async def refuse(key: str) -> None:
+        raise OperatorError("JobsForbidden", f"the operator may not run Jobs here ({key})")
+
+    monkeypatch.setattr(play.operator._executor, "cancel", refuse)
+    play.cluster.update_spec(DATASET_PLURAL, "alice", "raw", annotations={"no name of dtool": 1})
+    play.cluster.delete(DATASET_PLURAL, "alice", "raw")
+
+    async def is_gone() -> None:
+        assert not play.cluster.exists(DATASET_PLURAL, "alice", "raw")
+
+    await eventually_async(is_gone, within=10)
+    monkeypatch.setattr(play.operator._executor, "cancel", end)
 
 
 async def test_a_crash_becomes_a_condition_and_others_go_on(play: Play) -> None:
