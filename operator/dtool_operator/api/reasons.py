@@ -78,6 +78,10 @@ class Reason(StrEnum):
     )
     SOURCE_NOT_FROZEN = "SourceNotFrozen", "The source is a proto dataset; it is copied once it is frozen."
     SOURCE_DAMAGED = "SourceDamaged", "Items of the source differ from the source's own manifest."
+    SOURCE_TOO_LARGE = (
+        "SourceTooLarge",
+        "The source has more files than a dataset may have, or than its manifest can name.",
+    )
     SOURCE_DATASET_NOT_FOUND = "SourceDatasetNotFound", "The DtoolDataset named as source does not exist."
 
     # The data

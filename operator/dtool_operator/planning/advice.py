@@ -18,6 +18,7 @@ _ADVICE = {
     ),
     Reason.ITEM_ARCHIVED: "Restore the items from archive first.",
     Reason.SOURCE_DAMAGED: "Mend the source: the copy is tried again.",
+    Reason.SOURCE_TOO_LARGE: "Make several datasets of it, or pack small files: it is tried again.",
     Reason.ITEM_MISSING: "Bring back the items as the manifest says: it is tried again.",
     Reason.CONTENT_DIFFERS: (
         "What lies there is left alone: remove what does not belong to the dataset, bring back items that "
