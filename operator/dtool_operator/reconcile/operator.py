@@ -61,7 +61,7 @@ class Outcome:
 class Operator:
     """Keeps the world and the queue, and looks at one key per worker at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is said by name
         self,
         *,
         cluster: Cluster,

@@ -155,7 +155,7 @@ class _Stores:
         self._task, self._tally = task, tally
         self._max_concurrency = min(task.concurrency, _MAX_THREADS)
         self._opened: list[S3Store | PublishedStore] = []
-        self._signed: list["SignedStore"] = []
+        self._signed: list[SignedStore] = []
 
     def open(self, location: Location) -> Store:
         """Open one side of the task; no I/O yet."""
