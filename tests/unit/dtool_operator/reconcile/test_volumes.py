@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -287,6 +288,34 @@ async def test_a_verification_is_made_beside_the_volume_and_finds_what_was_chang
     assert (status["state"], status["lastHandledVerifyAt"]) == ("Damaged", "1")
     assert play.condition("alice", "down", "Verified")["status"] == "False"
     assert play.jobs.history[-1] == ("verify", "removed")
+    await play.stop()
+
+
+@pytest.mark.parametrize(
+    ("spec", "jobs", "kind", "sides"),
+    [
+        (TO_VOLUME, {"has_signing": True}, "download", (None, "instruments-s3")),
+        (FROM_FILES, {"has_signing": True, "signing_expiry": timedelta(0)}, "upload", ("lab-s3", None)),
+        ({"source": TO_VOLUME["source"]}, {"copy_above_bytes": 1}, "copy", ("lab-s3", "instruments-s3")),
+    ],
+)
+async def test_a_job_gets_the_keys_of_its_sides_in_the_version_that_a_look_names(
+    tmp_path: Path,
+    spec: dict[str, object],
+    jobs: dict[str, object],
+    kind: str,
+    sides: tuple[str | None, str | None],
+) -> None:
+    """Rule 19: of another version they would be given again at every look."""
+    play = await start(tmp_path, **jobs)
+    apply(play, "one", spec)
+    await reach(play, kind, "released")
+
+    executor: Any = play.operator._executor
+    [task], [given] = executor.running(), executor.credentials.values()
+
+    keys = [None if side is None else side.access_key_id for side in (given.target, given.source)]
+    assert (given.version, tuple(keys)) == (task.credentials_version, sides)
     await play.stop()
 
 
