@@ -11,7 +11,7 @@ PYTEST := $(PYTHON) -m pytest
 ENVIRONMENT := .venv/.synced
 PACKAGES := dtool_s3 operator sandbox tests docs benchmarks
 # stories of tests/e2e that are played with the operator in its Pod too
-ON_CLUSTER := $(foreach story,copy restart kill refusals listing metadata sources deletion verification, \
+ON_CLUSTER := $(foreach story,copy restart kill refusals listing sources deletion, \
 	tests/e2e/test_$(story).py)
 # a node of the sandbox needs root on Linux, a cluster that the user names does not
 NODE_TESTS := $(shell if [ "$$(uname -s) $$(id -u)" = "Linux 0" ] || [ -n "$${DTOOL_TEST_CONTEXT:-}" ]; \

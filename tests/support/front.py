@@ -95,17 +95,19 @@ class _Connection(socketserver.BaseRequestHandler):
 
 
 @contextmanager
-def running_front(upstream_url: str, certificate: KeyPair | None = None) -> Iterator[Front]:
-    """Run a front before `upstream_url`, with TLS where a certificate is given."""
+def running_front(
+    upstream_url: str, certificate: KeyPair | None = None, *, address: str = "127.0.0.1"
+) -> Iterator[Front]:
+    """Run a front before `upstream_url`, on an address of this machine, with TLS given a certificate."""
     upstream = urlsplit(upstream_url)
     assert upstream.hostname is not None
     assert upstream.port is not None
-    with _Server(("127.0.0.1", 0), _Connection) as server:
+    with _Server((address, 0), _Connection) as server:
         if certificate is not None:
             server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             server.tls.load_cert_chain(certificate.certificate, certificate.key)
         scheme = "http" if certificate is None else "https"
-        url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
+        url = f"{scheme}://{address}:{server.server_address[1]}"
         server.front = Front(url, (upstream.hostname, upstream.port))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

@@ -3,7 +3,8 @@
 `DTOOL_TEST_CONTEXT=kind-lab` runs the tests of tests/cluster on that cluster of the user's own configuration.
 Never the current context, and only those that are known to be for trying things out: of kind, k3d and
 minikube, and those that DTOOL_TEST_ALLOWED_CONTEXTS lists, separated by commas. The image is built and loaded
-with `kind load`; for other clusters `DTOOL_TEST_IMAGE` names one that their nodes can get.
+with `kind load`; for other clusters `DTOOL_TEST_IMAGE` names one that their nodes can get. The S3 server runs
+beside the tests: `DTOOL_TEST_S3_ADDRESS` is the address of this machine by which Pods reach it.
 """
 
 from __future__ import annotations

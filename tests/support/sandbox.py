@@ -7,9 +7,12 @@ looked for, and built, before the first test runs: a build takes longer than a t
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,11 +77,20 @@ def control_plane(
 def object_store(
     object_store_programs: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ObjectStore]:
-    """A real S3 server with the demo's identities, shared by the session: keep to your own buckets."""
+    """A real S3 server with the demo's identities, shared by the session: keep to your own buckets.
+
+    It listens on loopback, and where `DTOOL_TEST_S3_ADDRESS` names an address of this machine, by which the
+    Pods of a named cluster reach it, there too: it is then asked for under that one.
+    """
     from sandbox.seaweedfs import running_object_store
+    from tests.support.front import running_front
 
     directory = tmp_path_factory.mktemp("sandbox") / "object-store"
-    with running_object_store(directory) as store:
+    address = os.environ.get("DTOOL_TEST_S3_ADDRESS")
+    with running_object_store(directory) as store, ExitStack() as stack:
+        if address:
+            front = stack.enter_context(running_front(store.endpoint, address=address))
+            store = replace(store, endpoint=front.url)  # noqa: PLW2901 - the same server
         yield store
     shutil.rmtree(directory / "data")
 
