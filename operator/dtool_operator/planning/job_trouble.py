@@ -34,6 +34,7 @@ _REFUSED: Final = frozenset(
     }
 )
 _VOLUME: Final = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
+_NOT_SCHEDULED: Final = "FailedScheduling"
 _KILLED: Final = 128
 
 
@@ -130,6 +131,8 @@ def _explain_creation(warning: Words) -> ErrorLine:
 
 
 def _is_of_start(warning: Words) -> bool:
+    if warning.reason == _NOT_SCHEDULED:  # the Pod has a node by now
+        return False
     return warning.reason in _VOLUME or warning.reason.startswith("Failed")
 
 

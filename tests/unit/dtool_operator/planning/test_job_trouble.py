@@ -93,6 +93,12 @@ def test_events_are_asked_for_where_a_pod_has_a_node_and_says_nothing() -> None:
     assert find_trouble(JOB, (silent,), (), (Words("DNSConfigForming", "x"),)) is None
 
 
+def test_what_kept_a_pod_from_a_node_is_no_trouble_once_it_has_one() -> None:
+    (bound,) = parse_pods([pod(waiting("ContainerCreating"))], JOB.ref)
+
+    assert find_trouble(JOB, (bound,), (), (Words("FailedScheduling", "0/1 nodes are available"),)) is None
+
+
 def test_a_job_without_pods_is_explained_by_its_own_events() -> None:
     quota = 'pods "x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1'
 
