@@ -83,10 +83,12 @@ class Signing:
         self.refreshed: list[str] = []
         self.refusal: FrozenDataset | None = None
         self.asked = asyncio.Event()
+        self.times_asked = 0
         self.hold: asyncio.Event | None = None
 
     async def give(self, task: Task, job: JobRef, credentials: TaskCredentials) -> None:  # noqa: ARG002
         self.asked.set()
+        self.times_asked += 1
         if self.hold is not None:
             await self.hold.wait()
         if self.refusal is not None:
@@ -482,6 +484,26 @@ async def test_a_closed_executor_leaves_its_jobs_and_the_next_one_finds_them(sce
     await eventually_async(granted, within=5)
     await scene.finish(job, ResultLine(facts=FACTS))
     assert (await scene.ended(task.key)).facts == FACTS
+
+
+async def test_an_adopted_job_gets_one_permission_however_many_would_give_it() -> None:
+    stage = FakeJobs()
+    scene = Scene(stage)
+    task = scene.task()
+    job = await scene.begin(task)
+    await scene.executor.close()
+    scene.executor, scene.signing.hold, scene.signing.times_asked = scene.build_executor(), asyncio.Event(), 0
+    await scene.executor.adopt(task, job, scene.credentials)
+    scene.signing.asked.clear()
+    await asyncio.wait_for(scene.signing.asked.wait(), PATIENCE_SECONDS)
+
+    releasing = asyncio.create_task(scene.executor.release(task.key))
+    await asyncio.wait({releasing}, timeout=0.2)
+    scene.signing.hold.set()
+    await releasing
+
+    assert scene.signing.given == {task.key: job}
+    assert scene.signing.times_asked == 1, "a second one would refuse what the worker asks at that moment"
 
 
 async def test_an_adopted_job_that_never_began_waits_for_its_release(scene: Scene) -> None:

@@ -75,6 +75,7 @@ class JobRun:
         self._tools = tools
         self._credentials = credentials
         self._is_adopted = adopted is not None
+        self._granting = asyncio.Lock()
         self._is_granted = False
         self._is_over = False
         self._was_forbidden = False
@@ -252,12 +253,16 @@ class JobRun:
             self._refusal = None if error.retryable else line
 
     async def _grant(self) -> None:
-        """Let the signing endpoint sign for the Job, where it has no keys. Raises DtoolS3Error."""
-        if self._is_granted or self.ref is None:
-            return
-        if self.place.keys is KeysFrom.SIGNING and self._tools.grants is not None:
-            await self._tools.grants.give(self.task, self.ref, self._credentials)
-        self._is_granted = True
+        """Let the signing endpoint sign for the Job, where it has no keys. Raises DtoolS3Error.
+
+        Once: a second permission in place of the first would refuse what the worker asks at that moment.
+        """
+        async with self._granting:
+            if self._is_granted or self.ref is None:
+                return
+            if self.place.keys is KeysFrom.SIGNING and self._tools.grants is not None:
+                await self._tools.grants.give(self.task, self.ref, self._credentials)
+            self._is_granted = True
 
     async def _withdraw(self) -> None:
         self._is_granted = False
