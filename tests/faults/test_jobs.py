@@ -62,30 +62,20 @@ def test_an_operator_that_is_killed_between_upload_and_publication_sends_nothing
 # ---- the Job -----------------------------------------------------------------------------------------
 
 
-def test_a_job_that_is_deleted_by_hand_is_begun_again(lab: FaultLab) -> None:
-    done = start_upload(lab)
-
-    delete_job(lab)
-    eventually(lambda: _assert_reason(lab, "JobLost"), within=20)
-    lab.let_go()
-    lab.wait_state("raw", "Frozen", within=60)
-
-    check_uploaded(lab, done)
-    assert len(uploaders(lab)) == 2
-
-
-def test_a_job_that_a_tenant_puts_in_its_place_gets_no_url_and_is_reported(lab: FaultLab) -> None:
+def test_a_job_that_is_deleted_by_hand_is_begun_again_once_its_name_is_free(lab: FaultLab) -> None:
     done = start_upload(lab)
 
     put_job(lab, delete_job(lab))
-    eventually(lambda: _assert_reason(lab, "JobRefused"), within=40)
-    other = eventually(lambda: _find_uploader(lab, 2), within=20)
-    assert ask_to_sign(other) == "NoGrant"
+    eventually(lambda: _assert_reason(lab, "JobLost"), within=20)
+    eventually(lambda: _assert_reason(lab, "JobRefused"), within=20)
+    tenants = eventually(lambda: _find_uploader(lab, 2), within=20)
+    assert ask_to_sign(tenants) == "NoGrant"
     lab.let_go()
     delete_job(lab)
     lab.wait_state("raw", "Frozen", within=60)
 
     check_uploaded(lab, done)
+    assert len(uploaders(lab)) == 3
 
 
 def test_a_job_that_a_tenant_disguises_while_the_operator_is_away_is_not_trusted(lab: FaultLab) -> None:
