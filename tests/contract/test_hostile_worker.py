@@ -7,9 +7,11 @@ tabled in `tests/unit/dtool_operator/transfers/signing/test_grant.py`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import json
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -411,6 +413,36 @@ async def test_more_bytes_than_the_task_may_write_are_not_signed(stage: Stage) -
 )
 async def test_questions_beyond_bounds_are_refused(stage: Stage, question: dict[str, Any]) -> None:
     assert (await stage.ask(URLS_PATH, question))[0] == 400
+
+
+@contextlib.asynccontextmanager
+async def open_connections(endpoint: Endpoint, count: int) -> AsyncIterator[list[asyncio.StreamReader]]:
+    """Hold TLS connections that say nothing."""
+    context = ssl.create_default_context(cadata=endpoint.certificate.ca_pem)
+    port = endpoint.server.port
+    opened = [await asyncio.open_connection("127.0.0.1", port, ssl=context) for _ in range(count)]
+    yield [reader for reader, _ in opened]
+    for _, writer in opened:
+        writer.transport.abort()
+
+
+async def test_one_address_does_not_take_every_connection(tmp_path: Path) -> None:
+    async with (
+        running_endpoint(tmp_path, max_connections=80) as endpoint,
+        open_connections(endpoint, 10) as kept,
+        open_connections(endpoint, 1) as (refused,),
+    ):
+        assert await asyncio.wait_for(refused.read(), 10) == b""
+        assert not any(reader.at_eof() for reader in kept)
+
+
+async def test_who_connects_and_asks_nothing_does_not_stay(tmp_path: Path) -> None:
+    async with (
+        running_endpoint(tmp_path, silent_seconds=0.2) as endpoint,
+        open_connections(endpoint, 1) as (silent,),
+    ):
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(silent.read(), 10) == b""
 
 
 async def test_a_giant_question_is_not_read(stage: Stage) -> None:

@@ -22,6 +22,7 @@ from dtool_operator.errors import OperatorError
 from dtool_operator.transfers.signing import answering
 from dtool_operator.transfers.signing.authentication import Authenticator, Reviewer, TooManyFailures
 from dtool_operator.transfers.signing.certificate import Certificate, build_server_context
+from dtool_operator.transfers.signing.gate import MAX_CONNECTIONS, Gate
 from dtool_operator.transfers.signing.grants import Grant, Grants
 from dtool_operator.transfers.signing.wire import (
     CALL_PATH,
@@ -36,8 +37,6 @@ from dtool_s3.errors import DtoolS3Error, Throttled
 
 _log = logging.getLogger(__name__)
 
-#: Connections that are open at a time; more are closed at once. A worker keeps one or two.
-MAX_CONNECTIONS: Final = 512
 #: How long a question may take to arrive, an idle connection stay, and work go on when the server stops.
 _BODY_SECONDS: Final = 20.0
 _IDLE_SECONDS: Final = 30.0
@@ -64,13 +63,15 @@ class SigningServer:
         reviewer: Reviewer,
         clock: Callable[[], float],
         max_connections: int = MAX_CONNECTIONS,
+        silent_seconds: float = _IDLE_SECONDS,
     ) -> None:
         self.port = port
         self._host = host
         self._context: ssl.SSLContext = build_server_context(certificate)
         self._grants = grants
         self._authenticator = Authenticator(reviewer, clock=clock)
-        self._max_connections = max_connections
+        self._max_connections, self._silent_seconds = max_connections, silent_seconds
+        self._gate: Gate | None = None
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
 
@@ -84,8 +85,12 @@ class SigningServer:
             application, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_SHUTDOWN_SECONDS
         )
         await self._runner.setup()
+        assert self._runner.server is not None
+        self._gate = Gate(
+            self._runner.server, max_connections=self._max_connections, silent_seconds=self._silent_seconds
+        )
         self._listening = await asyncio.get_running_loop().create_server(
-            self._accept, self._host, self.port, ssl=self._context, ssl_handshake_timeout=10.0
+            self._gate.accept, self._host, self.port, ssl=self._context, ssl_handshake_timeout=10.0
         )
         self.port = self._listening.sockets[0].getsockname()[1]
 
@@ -95,12 +100,6 @@ class SigningServer:
             self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
-
-    def _accept(self) -> asyncio.BaseProtocol:
-        assert self._runner is not None
-        server = self._runner.server
-        assert server is not None
-        return _Closing() if len(server.connections) >= self._max_connections else server()
 
     async def _greet(self, request: web.Request) -> web.Response:
         grant = await self._find_grant(request)
@@ -121,6 +120,8 @@ class SigningServer:
 
     async def _find_grant(self, request: web.Request) -> Grant:
         """Return the grant of who asks; raises the HTTP answers 401, 403, 429 and 503."""
+        if self._gate is not None:
+            self._gate.note_question(request.transport)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         try:
             job = await self._authenticator.find_job(
@@ -145,14 +146,6 @@ class _Answered(Exception):
         super().__init__(message)
         self.status = status
         self.refusal = Refusal(error=error, code=code, message=message)
-
-
-class _Closing(asyncio.Protocol):
-    """Closes a connection that is one too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close it."""
-        transport.close()
 
 
 @web.middleware
