@@ -192,6 +192,14 @@ REFUSED: dict[str, tuple[ObservedDataset, Reason, str]] = {
         Reason.SOURCE_DATASET_NOT_FOUND,
         "bob/raw",
     ),
+    "an object's dataset on a volume of the same namespace, and says how it is brought from there": (
+        seen(
+            dataset(source={"dataset": {"name": "kept"}}),
+            source_dataset=see.was_frozen(dataset("kept", bucketRef=None, volume={"claimName": "scratch"})),
+        ),
+        Reason.SOURCE_DATASET_NOT_FOUND,
+        "on volume 'scratch', where anybody of the namespace may change it: name the directory",
+    ),
     "another object's dataset in a bucket that is not there": (
         following(BOBS, bucket()),
         Reason.SOURCE_DATASET_NOT_FOUND,
