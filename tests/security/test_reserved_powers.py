@@ -20,6 +20,7 @@ RESERVED: dict[str, dict[str, Any]] = {
     "prefixOverrides": {"prefixOverrides": [{"namespace": "mallory", "prefix": "u/bob/"}]},
     "prefixOverrides.other": {"prefixOverrides": [{"namespace": "bob", "prefix": "u/x/"}]},
     "takeOver": {"takeOver": [{"namespace": "bob", "fromOwner": "a/b"}]},
+    "workers": {"workers": {"priorityClassName": "system-cluster-critical"}},
 }
 #: Fields that give nobody a power over others: what they ask for is asked for with the team's own keys.
 HARMLESS = {
@@ -44,7 +45,7 @@ def reason(play: Play, name: str = "own") -> str:
 
 def test_every_field_of_a_bucket_object_is_a_reserved_power_or_harmless() -> None:
     """Whoever adds a field decides here what it gives a team."""
-    reserved = {"credentials", "allowed_namespaces", "prefix_overrides", "take_over"}
+    reserved = {"credentials", "allowed_namespaces", "prefix_overrides", "take_over", "workers"}
 
     assert set(DtoolBucketSpec.model_fields) == reserved | HARMLESS
 

@@ -148,8 +148,8 @@ def _resolve_dataset(seen: ObservedDataset, ref: DatasetRef) -> SourcePlace | Re
     if other is not None and other.spec.volume is not None and other.namespace == reader.namespace:
         return Refusal(
             Reason.SOURCE_DATASET_NOT_FOUND,
-            f"DtoolDataset {name} keeps its dataset on volume {other.spec.volume.claim_name!r}, where anybody "
-            "of the namespace may change it: name the directory with source.volume, layout: Dataset.",
+            f"DtoolDataset {name} keeps its dataset on volume {other.spec.volume.claim_name!r}, where "
+            "anybody of the namespace may change it: name the directory with source.volume, layout: Dataset.",
         )
     if other is None or other.spec.bucket_ref is None:
         return absent
