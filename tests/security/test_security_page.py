@@ -11,7 +11,7 @@ BESIDE = {
     "test_an_annotation_that_grows_when_it_is_written_is_its_owners_trouble_alone",
     "test_an_object_cannot_be_made_with_a_status",
     "test_many_annotations_have_one_bound_together",
-    "test_no_code_of_the_product_reads_yaml_but_the_kubeconfig",
+    "test_no_code_of_the_product_reads_yaml_but_an_administrators",
 }
 
 
