@@ -58,6 +58,10 @@ class Scene:
         """Where the volumes of the story lie."""
         return self.folder / ".cluster" / "volumes"
 
+    def is_installed(self) -> bool:
+        """Whether there is an operator: tests come in any order."""
+        return bool(self.cluster.helm("list", f"--namespace={NAMESPACE}", "--short"))
+
     def type(self, commands: str) -> str:
         """Run commands in a shell, the README's, or what follows them."""
         done = subprocess.run(
@@ -123,7 +127,7 @@ def scene(
 @pytest.fixture
 def lab(scene: Scene) -> Lab:
     """The operator works."""
-    if not scene.cluster.helm("list", f"--namespace={NAMESPACE}", "--short"):
+    if not scene.is_installed():
         scene.release.install()
     return scene.lab()
 
@@ -138,6 +142,8 @@ def team(lab: Lab, scene: Scene, make_namespace: Callable[..., str]) -> str:
 
 def test_the_readmes_story_comes_to_its_end_and_outlives_the_operator(scene: Scene, tmp_path: Path) -> None:
     lab = scene.lab()
+    if scene.is_installed():
+        scene.release.uninstall()
     commands, rest = read_story().split(WATCH)
     assert "\n" not in rest.strip()
     with scene.following("kubectl get secrets --all-namespaces --watch --no-headers", tmp_path / "secrets"):
