@@ -117,12 +117,12 @@ class Bench(Lab):
         """Let the items that wait pass, and all that follow."""
         self.s3.faults.remove(self.held.pop(team))
 
-    def await_reason(self, team: str, reason: str) -> str:
-        """Wait until Ready has had this reason, for a moment even; return the message that was with it."""
+    def await_reason(self, team: str, reason: str, words: str = "") -> str:
+        """Wait until Ready has had this reason with these words, for a moment even; return its message."""
 
         def check() -> str:
             told = self._told(team)
-            found = [message for each, _, message in told if each == reason]
+            found = [message for each, _, message in told if each == reason and words in message]
             assert found, told
             return found[-1]
 
