@@ -147,7 +147,7 @@ def test_creator_and_prefix_go_where_there_is_no_room_for_them(pty: Pty, write: 
 def test_a_detail_has_an_indented_line_under_its_row(pty: Pty, buckets: TwoBuckets) -> None:
     buckets.server.write("source", f"dtool-{UUID}", b"gone/")
 
-    shown = pty.run("ls", "s3://source")
+    shown = pty.run("ls", "s3://source", "--prefix=u/bob/")
 
     assert shown[1].startswith("dangling")
     assert shown[2].startswith("  a registration key without a dataset: `dtool-s3 rm`")
