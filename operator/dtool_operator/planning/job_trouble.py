@@ -61,6 +61,17 @@ def find_trouble(
         trouble = _find_pod_trouble(pod, pod_warnings)
         if trouble is not None:
             return trouble
+        if pod.phase == "Pending" and (trouble := _find_eviction(pod, pods)) is not None:
+            return trouble
+    return None
+
+
+def _find_eviction(pod: PodState, pods: Sequence[PodState]) -> ErrorLine | None:
+    """Say that the cluster ended the Pod in whose place a new one does not run yet."""
+    for former in reversed(pods):
+        ending = None if former.uid == pod.uid or former.index != pod.index else _find_ending(former)
+        if ending is not None:
+            return _line(Reason.POD_EVICTED, f"Pod {former.name} was ended: {ending}")
     return None
 
 

@@ -176,6 +176,32 @@ def test_the_newest_pod_of_an_index_counts() -> None:
     assert find_trouble(JOB, parse_pods(bodies, JOB.ref), (), ()) is None
 
 
+EVICTED: dict[str, Any] = {
+    "phase": "Failed",
+    "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("former", "status", "reason"),
+    [
+        (EVICTED, {"phase": "Pending"}, "PodEvicted"),
+        (EVICTED, RUNNING, None),
+        (ended(1), {"phase": "Pending"}, None),
+    ],
+    ids=["evicted, its successor not begun", "evicted, its successor works", "failed by itself"],
+)
+def test_a_pod_that_takes_the_place_of_another_says_why(
+    former: dict[str, Any], status: dict[str, Any], reason: str | None
+) -> None:
+    first = pod(former, name="pod-0", uid="pod-0", creationTimestamp="0")
+    pods = parse_pods([first, pod(status)], JOB.ref)
+
+    trouble = find_trouble(JOB, pods, (), ())
+
+    assert (None if trouble is None else trouble.reason) == reason
+
+
 def test_texts_of_others_are_sanitized() -> None:
     (found,) = parse_pods([pod(unscheduled("bad\x1b[31m\nwords" + "x" * 9000))], JOB.ref)
 
