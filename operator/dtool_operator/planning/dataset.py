@@ -93,7 +93,7 @@ def _bring(seen: ObservedDataset, target: Target, origin: Origin, storage: Stora
     is_undone = storage.admin is None or not storage.admin.is_frozen
     work = Work(task, target, storage, choose_reader(seen, origin, storage), is_undone=is_undone)
     jobs = may_be_job(seen, task)
-    return follow(seen, work) if jobs is None or not is_undone else follow_scaled(seen, work, jobs)
+    return follow(seen, work) if jobs is None else follow_scaled(seen, work, jobs)
 
 
 # ---- a dataset that is there, or shall be created -------------------------------------------------------

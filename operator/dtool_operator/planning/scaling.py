@@ -4,13 +4,15 @@ Jobs in the operator's own namespace do them. One with very many items is divide
 bring the items, each its share; then one copy finds them in place, proves them, and publishes.
 """
 
+from dataclasses import replace
+
 from dtool_operator.planning.conclusion import DatasetPlan
 from dtool_operator.planning.following import Work, follow
 from dtool_operator.planning.job_place import place_copy_job
 from dtool_operator.planning.job_work import build_share, build_source_inspection, with_job
 from dtool_operator.planning.manifests import is_job_of
 from dtool_operator.planning.observed import JobPolicy, ObservedDataset
-from dtool_operator.planning.standing import Standing, find_standing
+from dtool_operator.planning.standing import Standing, find_standing, is_running
 from dtool_operator.planning.task import Task, TaskKind
 from dtool_operator.planning.upload import inspect
 from dtool_operator.planning.work import share_requests
@@ -29,6 +31,8 @@ def may_be_job(seen: ObservedDataset, task: Task) -> JobPolicy | None:
 
 def follow_scaled(seen: ObservedDataset, work: Work, jobs: JobPolicy) -> DatasetPlan:
     """Look how large the source is, then copy it as its size asks."""
+    if not work.is_undone:
+        return _follow_frozen(seen, work)
     found, target, copy = seen.dataset.status.source, work.target, work.task
     assert target is not None, "a copy between buckets has a target"
     if found is None:
@@ -43,6 +47,16 @@ def follow_scaled(seen: ObservedDataset, work: Work, jobs: JobPolicy) -> Dataset
     if place.shards > 1 and not _is_moved(seen, share, whole):
         return follow(seen, Work(share, target, work.storage, work.source))
     return follow(seen, Work(whole, target, work.storage, work.source, is_undone=work.is_undone))
+
+
+def _follow_frozen(seen: ObservedDataset, work: Work) -> DatasetPlan:
+    """Have a child process prove what is frozen; a Job that has just done that comes to its end before."""
+    record = seen.transfer
+    if record is not None and is_running(record) and record.task.job is not None:
+        task = with_job(work.task, record.task.job)
+        if task.fingerprint == record.task.fingerprint:
+            return follow(seen, replace(work, task=task))
+    return follow(seen, work)
 
 
 def _is_moved(seen: ObservedDataset, share: Task, whole: Task) -> bool:

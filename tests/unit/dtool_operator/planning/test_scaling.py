@@ -96,6 +96,14 @@ CASES: dict[str, tuple[ObservedDataset, Told]] = {
         replace(left(LARGE, TaskKind.COPY), policy=policy(None)),
         Told(("remove Job job-1", CHILD), "Copying", COPYING, "30s"),
     ),
+    "it is large, and its Job has frozen it and still runs": (
+        replace(LARGE, transfer=see.in_job(see.running(LARGE, phase="Freezing")), storage=HERE),
+        Told((), "Freezing", not_ready("Freezing"), "30s"),
+    ),
+    "other work runs as a Job where it was frozen": (
+        replace(MANY, transfer=see.in_job(see.running(MANY)), storage=HERE),
+        Told(("cancel",), "Copying", COPYING, "0s"),
+    ),
     "it is large, and its Job has frozen it: a child process proves that": (
         replace(LARGE, transfer=ran(LARGE, TaskKind.COPY, see.facts()), storage=HERE),
         Told(("forget", CHILD), "Copying", COPYING, "30s"),
