@@ -3,7 +3,6 @@
 Owns the directory's layout and the lines to export. `python -m sandbox` is its front.
 """
 
-import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from sandbox.controlplane import ControlPlane, load_control_plane, start_control_plane
 from sandbox.directory_lock import locked_directory
 from sandbox.errors import SandboxError
+from sandbox.exports import compose_exports
 from sandbox.kubectl import find_kubectl
 from sandbox.operator_process import (
     NAMESPACE,
@@ -23,7 +23,7 @@ from sandbox.operator_process import (
 )
 from sandbox.process import Process
 from sandbox.say import Say, say_at_once
-from sandbox.seaweedfs import ADMIN, ObjectStore, load_object_store, start_object_store
+from sandbox.seaweedfs import ObjectStore, load_object_store, start_object_store
 
 CONTROL_PLANE, OBJECT_STORE = "control-plane", "object-store"
 
@@ -45,15 +45,8 @@ class Sandbox:
 
     def exports(self) -> str:
         """Compose the shell lines that make kubectl, dtool and the AWS tools use this sandbox."""
-        admin = self.object_store.identity(ADMIN)
-        values = {
-            "KUBECONFIG": str(self.control_plane.admin_kubeconfig),
-            "AWS_ENDPOINT_URL": self.object_store.endpoint,
-            "AWS_ACCESS_KEY_ID": admin.access_key,
-            "AWS_SECRET_ACCESS_KEY": admin.secret_key,
-        }
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
-        return "\n".join([*lines, f'export PATH={shlex.quote(str(find_kubectl().parent))}:"$PATH"', ""])
+        kubeconfig = self.control_plane.admin_kubeconfig
+        return compose_exports(kubeconfig, self.object_store, [find_kubectl()])
 
 
 def bring_up(directory: Path, say: Say = say_at_once) -> Sandbox:

@@ -4,7 +4,6 @@ Owns the directory's layout and what is said. `python -m sandbox cluster` is its
 started: a user installs it with Helm.
 """
 
-import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ from sandbox.cluster.cluster import Cluster, load_cluster, start_cluster, stop_w
 from sandbox.cluster.node import NAME
 from sandbox.directory_lock import locked_directory
 from sandbox.errors import SandboxError
+from sandbox.exports import compose_exports
 from sandbox.helm import find_helm
 from sandbox.kubectl import find_kubectl
 from sandbox.operator_image.build import ARCHIVE
 from sandbox.say import Say, say_at_once
-from sandbox.seaweedfs import ADMIN, ObjectStore, load_object_store, start_object_store
+from sandbox.seaweedfs import ObjectStore, load_object_store, start_object_store
 
 CLUSTER, OBJECT_STORE = "cluster", "object-store"
 
@@ -36,16 +36,8 @@ class ClusterSession:
 
     def exports(self) -> str:
         """Compose the shell lines that make kubectl, helm and the AWS tools use this cluster."""
-        admin = self.object_store.identity(ADMIN)
-        values = {
-            "KUBECONFIG": str(self.cluster.kubeconfig),
-            "AWS_ENDPOINT_URL": self.object_store.endpoint,
-            "AWS_ACCESS_KEY_ID": admin.access_key,
-            "AWS_SECRET_ACCESS_KEY": admin.secret_key,
-        }
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
-        folders = ":".join(shlex.quote(str(each.parent)) for each in (find_kubectl(), find_helm()))
-        return "\n".join([*lines, f'export PATH={folders}:"$PATH"', ""])
+        programs = (find_kubectl(), find_helm())
+        return compose_exports(self.cluster.kubeconfig, self.object_store, programs)
 
 
 def bring_up_cluster(directory: Path, say: Say = say_at_once, *, archive: Path = ARCHIVE) -> ClusterSession:
