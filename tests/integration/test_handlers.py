@@ -164,7 +164,7 @@ async def test_our_own_status_comes_back(stage: RealStage) -> None:
     async with running(recorder):
         await wait_for(recorder, "synced")
         written = await stage.cluster.apply_status(ref, {"state": "Pending"})
-        await wait_for_body(recorder, "raw", lambda body: body.get("status") == {"state": "Pending"})
+        await wait_for_body(recorder, "raw", lambda body: body.get("status", {}).get("state") == "Pending")
 
     assert recorder.bodies[DATASET_PLURAL, "raw"] == written
 

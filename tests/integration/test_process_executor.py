@@ -445,8 +445,12 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+#: What only a zygote of these tests has in its command line; other servers of the session are children too.
+_ZYGOTE = b"serve(socket.socket("
+
+
 def _zygote_pid() -> int:
-    (pid,) = [child for child in _children(os.getpid()) if b"serve" in _command_line(child)]
+    (pid,) = [child for child in _children(os.getpid()) if _ZYGOTE in _command_line(child)]
     return pid
 
 

@@ -125,7 +125,8 @@ class SpecMaker:
             names = [
                 self._label(40) if key == "matchLabels" else self._dtool_name() for _ in range(self._few())
             ]
-            return {name: self._make(extra, (*path, "*")) for name in names}
+            few = names[: schema.get("maxProperties")]
+            return {name: self._make(extra, (*path, "*")) for name in few}
         required = schema.get("required", ())
         return {
             name: self._make(child, (*path, name))
@@ -168,6 +169,7 @@ class SpecMaker:
             "^[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]$": self._bucket_name,
             "^[A-Za-z0-9_-]+$": lambda limit: self._word(LETTERS + "_-", 1, limit),
             "^[-._a-zA-Z0-9]+$": lambda limit: self._word(LETTERS + "-._", 1, limit),
+            r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?$": lambda _: self._quantity(),
             "^[!-~]+$": lambda limit: self._word(LETTERS + ":/-_!~", 1, limit),
             r"^[^/\s]+/[^/\s]+$": lambda _: f"{self.make_uuid()}/{self._word(LETTERS + '😀:', 1, 90)}",
         }
@@ -317,6 +319,9 @@ class SpecMaker:
 
     def _label(self, limit: int) -> str:
         return self._framed(LETTERS + "-", LETTERS, limit)
+
+    def _quantity(self) -> str:
+        return f"{self._rng.randrange(1, 10**6)}{self._rng.choice(['', 'm', 'k', 'Mi', 'Gi', 'T'])}"
 
     def _dtool_name(self) -> str:
         return self._word(LETTERS + "ABC_.-", 1, 80)
