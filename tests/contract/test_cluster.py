@@ -434,6 +434,8 @@ class ClusterContract:
         assert mine.items() <= listed.items()
 
     async def test_a_list_of_nothing_is_empty(self, stage: Stage) -> None:
+        stage.delete_all_buckets()
+
         assert await stage.cluster.list_metadata(BUCKET_PLURAL) == {}
 
     async def test_an_event_is_seen_with_its_object(self, stage: Stage) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dtool_operator.adapters.cluster import Cluster, ObjectRef
-from dtool_operator.names import API_VERSION, DATASET_KIND, DATASET_PLURAL
+from dtool_operator.names import API_VERSION, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL
 from tests.support.fake_cluster import FakeCluster
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Stage(Protocol):
     def let_operator_read_secrets(self) -> None: ...
 
     def delete_namespace(self) -> None: ...
+
+    def delete_all_buckets(self) -> None: ...
 
     def list_events(self, name: str) -> list[tuple[str, str, str]]: ...
 
@@ -89,6 +91,9 @@ class FakeStage:
 
     def delete_namespace(self) -> None:
         self.cluster.delete_namespace(self.namespace)
+
+    def delete_all_buckets(self) -> None:
+        """Do nothing: a stage in memory is new, and has none."""
 
     def list_events(self, name: str) -> list[tuple[str, str, str]]:
         found = [event for event in self.cluster.events if event.ref.name == name]
@@ -136,6 +141,10 @@ class RealStage:
 
     def delete_namespace(self) -> None:
         self._kubectl("delete", "namespace", self.namespace, "--wait=false")
+
+    def delete_all_buckets(self) -> None:
+        """Delete what other tests left, in all namespaces: the control plane is shared."""
+        self.control_plane.kubectl("delete", BUCKET_PLURAL, "--all", "--all-namespaces")
 
     def list_events(self, name: str) -> list[tuple[str, str, str]]:
         selector = f"--field-selector=involvedObject.name={name}"
