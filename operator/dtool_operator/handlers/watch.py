@@ -6,7 +6,7 @@ notice a watch that is open and silent. Lists of our own, compared with what was
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Protocol
@@ -139,17 +139,9 @@ class WatchKeeper:
                 await self.compare(plural)
 
     async def compare(self, plural: str) -> bool:
-        """Compare one kind with a list; True if all of it was told. Tells deletions that were missed.
-
-        Changes that did not arrive in time may be of objects that have gone since: only what a second list
-        still has makes the watch silent.
-        """
+        """Compare one kind with a list; True if all of it was told. Tells deletions that were missed."""
         try:
             untold = await self._list_untold(plural)
-            if untold:
-                again = await self._cluster.list_metadata(plural)
-                lasting = {uid: version for uid, version in untold.items() if uid in again}
-                untold = await self._watch.wait_until_told(plural, lasting, within=timedelta(0))
         except ApiFailure as failure:
             _LOG.warning("watch_not_compared", extra={"plural": plural, "error": failure.message})
             return False
@@ -166,7 +158,25 @@ class WatchKeeper:
             await asyncio.sleep(self._retry.total_seconds())
 
     async def _list_untold(self, plural: str) -> Mapping[str, str]:
+        """List what the watch has not told within the patience, and is still there.
+
+        An object that went after the list was made, before the watch began, is never told: lists at growing
+        intervals find that out, where one at the end would make the start of an operator wait for it.
+        """
         before = self._watch.list_told(plural)
-        listed = await self._cluster.list_metadata(plural)
-        self._watch.drop(plural, before - listed.keys())
-        return await self._watch.wait_until_told(plural, listed, within=self._patience)
+        untold = await self._cluster.list_metadata(plural)
+        self._watch.drop(plural, before - untold.keys())
+        for pause in _double(self._retry, self._patience):
+            untold = await self._watch.wait_until_told(plural, untold, within=pause)
+            if not untold:
+                break
+            again = await self._cluster.list_metadata(plural)
+            untold = {uid: version for uid, version in untold.items() if uid in again}
+        return await self._watch.wait_until_told(plural, untold, within=timedelta(0))
+
+
+def _double(first: timedelta, total: timedelta) -> Iterator[timedelta]:
+    """Yield pauses, each twice as long as the one before, until they make up the total."""
+    while total > timedelta(0):
+        yield min(first, total)
+        first, total = 2 * first, total - first

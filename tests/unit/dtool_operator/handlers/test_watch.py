@@ -129,6 +129,22 @@ async def test_an_object_that_went_while_it_was_waited_for_is_no_silence() -> No
     assert keeper.find_problem() is None
 
 
+async def test_an_object_that_went_before_the_watch_began_is_not_waited_for() -> None:
+    _, _, keeper = build({"1": "5"}, {"1": "5"}, {}, patience=timedelta(minutes=1))
+
+    async with asyncio.timeout(5):
+        assert await keeper.compare(DATASET_PLURAL)
+    assert keeper.find_problem() is None
+
+
+async def test_lists_of_what_is_waited_for_become_rarer() -> None:
+    lists = [{"1": "5"}] * 6
+    _, _, keeper = build(*lists, {}, patience=31 * SOON)
+
+    assert not await keeper.compare(DATASET_PLURAL)  # 1 + 2 + 4 + 8 + 16 times SOON: the sixth list is the last
+    assert await keeper.compare(DATASET_PLURAL)
+
+
 async def test_a_deletion_that_the_watch_missed_is_told() -> None:
     sink, watch, keeper = build({"2": "6"})
     watch.tell(DATASET_PLURAL, None, body("1", 5))
