@@ -141,7 +141,7 @@ async def test_lists_of_what_is_waited_for_become_rarer() -> None:
     lists = [{"1": "5"}] * 6
     _, _, keeper = build(*lists, {}, patience=31 * SOON)
 
-    assert not await keeper.compare(DATASET_PLURAL)  # 1 + 2 + 4 + 8 + 16 times SOON: the sixth list is the last
+    assert not await keeper.compare(DATASET_PLURAL)  # after 1, 2, 4, 8, 16 times SOON: six lists
     assert await keeper.compare(DATASET_PLURAL)
 
 
