@@ -25,7 +25,7 @@ PROJECT = Path(__file__).parent.parent
 NAME = "operator"
 NAMESPACE = "dtool-system"
 SERVICE_ACCOUNT = "dtool-operator"
-START_SECONDS = 120.0
+START_SECONDS = 60.0
 GRACE_SECONDS = 10.0  # it ends its transfers
 # What the user has set for himself must not reach the operator: its keys come from Secrets alone.
 DROPPED_PREFIXES = ("AWS_", "DTOOL_", "KUBE")

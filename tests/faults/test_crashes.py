@@ -45,7 +45,7 @@ def play(lab: FaultLab, story: Story) -> None:
 
     for step in story.steps:
         step.do(lab)
-        eventually(lambda step=step: look(step.wait_for), within=120)  # type: ignore[misc]
+        eventually(lambda step=step: look(step.wait_for), within=60)  # type: ignore[misc]
     # the last step's consequence may be seen a moment before the operator dies of it
     eventually(lambda: look(_has_crashed), within=10)
     again = {key.partition("/u/")[2] for key in lab.writes(since)}
