@@ -58,8 +58,12 @@ cluster: env ## Start a cluster with a real node (root, Linux), with S3, and kee
 cluster-down: env ## End the cluster
 	@$(PYTHON) -m sandbox cluster-down
 
+# the longest first; two at a time: most of a suite's time is spent waiting for servers
+SUITES := cluster-tests contract faults integration e2e unit chart-test
+
 .PHONY: test
-test: lint type unit contract chart-test integration e2e faults cluster-tests ## Run every check, in this order
+test: lint type ## Run every check, two suites at a time; each shows its output when it ends
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SUITES)
 
 .PHONY: lint
 lint: env ## Check style and the direction of imports
