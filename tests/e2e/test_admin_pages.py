@@ -66,6 +66,13 @@ class Reader:
             said += self.run(script)
         return said
 
+    def clear(self) -> None:
+        """Take away what the pages make in the operator's namespace, and other tests by the same names."""
+        for kind in ("dtoolbucket/lab", "dtoolbucket/classic", "secret/lab-s3", "secret/classic-s3"):
+            self.lab.control_plane.kubectl(
+                "delete", kind, f"--namespace={ADMIN_NAMESPACE}", "--ignore-not-found", "--timeout=60s"
+            )
+
     def run(self, script: str) -> str:
         """Execute a script; whatever fails in it fails the test."""
         done = subprocess.run(
@@ -85,11 +92,11 @@ class Reader:
 @pytest.fixture
 def reader(lab: Lab, tmp_path: Path) -> Iterator[Reader]:
     reader = Reader(lab, tmp_path)
+    reader.clear()
     for name in ("lab", "classic"):
         lab.object_store.create_bucket(f"{name}-of-{reader.team}")
     yield reader
-    for kind in ("dtoolbucket/lab", "dtoolbucket/classic", "secret/lab-s3", "secret/classic-s3"):
-        lab.control_plane.kubectl("delete", kind, f"--namespace={ADMIN_NAMESPACE}", "--ignore-not-found")
+    reader.clear()
     lab.control_plane.kubectl("delete", "namespace", reader.team, "--ignore-not-found", "--wait=false")
 
 
