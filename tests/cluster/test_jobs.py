@@ -29,14 +29,17 @@ from tests.support.datasets import UUID
 from tests.support.eventually import eventually_async
 from tests.support.play_worker import IMAGE, write_play_worker
 from tests.support.real_cluster import RealCluster
+from tests.support.watched_jobs import WatchedJobs
 
 PATIENCE_SECONDS = 120.0
 NOTHING = TaskCredentials(None)
 
 
 @dataclass
-class Scene:
+class Scene(WatchedJobs):
     """An executor on the cluster, and a namespace that enforces Pod Security `restricted`."""
+
+    patience_seconds = PATIENCE_SECONDS
 
     cluster: RealCluster
     namespace: str
@@ -72,18 +75,6 @@ class Scene:
         await self.executor.release(task.key)
         assert record.job is not None
         return record.job
-
-    async def until(self, key: str, is_so: Callable[[TransferRecord], bool]) -> TransferRecord:
-        async def check() -> TransferRecord:
-            record = self.executor.record(key)
-            assert record is not None
-            assert is_so(record), record
-            return record
-
-        return await eventually_async(check, within=PATIENCE_SECONDS)
-
-    async def ended(self, key: str) -> TransferRecord:
-        return await self.until(key, lambda record: record.state is not TransferState.RUNNING)
 
     async def in_trouble(self, key: str, reason: str) -> TransferRecord:
         return await self.until(

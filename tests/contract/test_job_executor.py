@@ -6,7 +6,7 @@ The test plays the kubelet: it says how each Pod is and what its log holds.
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from dtool_operator.planning.task import (
     VolumePlace,
     WorkerLine,
 )
-from dtool_operator.planning.transfer import JobRef, TransferRecord, TransferState
+from dtool_operator.planning.transfer import JobRef, TransferState
 from dtool_operator.transfers.executor import TaskCredentials
 from dtool_operator.transfers.job import JobExecutor
 from dtool_operator.transfers.job_run import JobSettings
@@ -55,6 +55,7 @@ from tests.support.job_stage import (
     build_running,
     build_waiting,
 )
+from tests.support.watched_jobs import WatchedJobs
 
 if TYPE_CHECKING:
     from sandbox.controlplane import ControlPlane
@@ -103,8 +104,10 @@ class Signing:
 
 
 @dataclass
-class Scene:
+class Scene(WatchedJobs):
     """An executor of Jobs, and the stage on which they are played."""
+
+    patience_seconds = PATIENCE_SECONDS
 
     stage: JobStage
     signing: Signing = field(default_factory=Signing)
@@ -175,18 +178,6 @@ class Scene:
             return record.job
 
         return await eventually_async(check, within=PATIENCE_SECONDS)
-
-    async def until(self, key: str, is_so: Callable[[TransferRecord], bool]) -> TransferRecord:
-        async def check() -> TransferRecord:
-            record = self.executor.record(key)
-            assert record is not None
-            assert is_so(record), record
-            return record
-
-        return await eventually_async(check, within=PATIENCE_SECONDS)
-
-    async def ended(self, key: str) -> TransferRecord:
-        return await self.until(key, lambda record: record.state is not TransferState.RUNNING)
 
     async def gone(self, job: JobRef) -> None:
         async def check() -> None:
