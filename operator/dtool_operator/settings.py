@@ -32,7 +32,9 @@ from dtool_operator.setting_parsers import (
     parse_text,
 )
 
-_OPTIONAL: Final = frozenset({"worker_image", "worker_pod_file", "job_above_size", "signing_url"})
+_OPTIONAL: Final = frozenset(
+    {"worker_image", "worker_pod_file", "worker_ca_file", "job_above_size", "signing_url"}
+)
 PREFIX: Final = "DTOOL_OPERATOR_"
 NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE: Final = "dtool-system"
@@ -210,6 +212,15 @@ class Settings:
             parse_path,
             "YAML file with what these Pods have beside their work: resources, nodeSelector, tolerations, "
             "affinity, priorityClassName, imagePullSecrets, securityContext; default: nothing.",
+        ),
+    ]
+    worker_ca_file: Annotated[
+        Path | None,
+        Setting(
+            None,
+            parse_path,
+            "PEM file with the certificates that these Pods trust for S3 and HTTP sources in place of the "
+            "public ones, read once; default: the public ones.",
         ),
     ]
     job_above_size: Annotated[

@@ -12,15 +12,11 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from dtool_operator.planning.task import Encryption, Location, Task, TaskKind
 from dtool_operator.planning.transfer import TransferRecord, TransferState
@@ -28,14 +24,19 @@ from dtool_operator.transfers.credentials_file import write_credentials_file
 from dtool_operator.transfers.executor import TaskCredentials
 from dtool_operator.transfers.ledger import Ledger
 from dtool_operator.transfers.process import ProcessExecutor
+from dtool_operator.transfers.signing.s3_requests import S3Requests
+from dtool_operator.transfers.signing.wire import UrlGiven
 from dtool_operator.transfers.worker import (
     EXIT_BAD_TASK,
     EXIT_FAILED,
     EXIT_TERMINATED,
     open_location,
+    trust_certificates,
 )
+from dtool_s3.errors import BucketUnreachable, NotFound
 from dtool_s3.settings import Credentials, EncryptionMode, Secret
 from sandbox.seaweedfs import ADMIN, ObjectStore
+from tests.support.certificates import sign_certificate
 from tests.support.datasets import UUID
 from tests.support.eventually import eventually, eventually_async
 from tests.support.scripted_s3 import Answer, error_answer, scripted_s3
@@ -311,13 +312,18 @@ async def test_a_worker_encrypts_as_its_task_says(tmp_path: Path) -> None:
     assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
 
 
-@pytest.mark.parametrize(
-    ("is_trusted", "reason"), [(True, "DatasetMissing"), (False, "BucketUnreachable")], ids=["own", "public"]
-)
-async def test_a_worker_trusts_the_certificates_of_its_task(
-    tmp_path: Path, *, is_trusted: bool, reason: str
-) -> None:
-    certificate, key = _sign_certificate("127.0.0.1")
+@dataclass(frozen=True)
+class TlsServer:
+    """A server that knows no object, and its certificate as PEM, which no public authority signed."""
+
+    url: str
+    certificate: str
+
+
+@pytest.fixture
+async def tls_server(tmp_path: Path) -> AsyncIterator[TlsServer]:
+    """Answers 404 to everything."""
+    certificate, key = sign_certificate("127.0.0.1")
     (tmp_path / "server.pem").write_bytes(certificate + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.pem")
@@ -329,18 +335,87 @@ async def test_a_worker_trusts_the_certificates_of_its_task(
                 await writer.drain()
         writer.close()
 
-    executor = ProcessExecutor(tmp_path / "state", ledger=Ledger(lambda _: None, lambda: datetime.now(UTC)))
     async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
-        keys = TaskCredentials(
-            Credentials("AK", Secret(SECRET)), target_ca=certificate.decode() if is_trusted else None
-        )
-        await executor.start(_task(f"https://127.0.0.1:{port}"), keys)
-        record = await _ended(executor)
-        await executor.close()
+        yield TlsServer(f"https://127.0.0.1:{port}", certificate.decode())
+
+
+WITH_AND_WITHOUT_ITS_CERTIFICATE = pytest.mark.parametrize(
+    ("is_trusted", "reason"), [(True, "DatasetMissing"), (False, "BucketUnreachable")], ids=["own", "public"]
+)
+
+
+@WITH_AND_WITHOUT_ITS_CERTIFICATE
+async def test_a_worker_trusts_the_certificates_of_its_task(
+    tmp_path: Path, tls_server: TlsServer, *, is_trusted: bool, reason: str
+) -> None:
+    executor = ProcessExecutor(tmp_path / "state", ledger=Ledger(lambda _: None, lambda: datetime.now(UTC)))
+    keys = TaskCredentials(
+        Credentials("AK", Secret(SECRET)), target_ca=tls_server.certificate if is_trusted else None
+    )
+
+    await executor.start(_task(tls_server.url), keys)
+    record = await _ended(executor)
+    await executor.close()
 
     assert record.error is not None
     assert record.error.reason == reason
+
+
+@WITH_AND_WITHOUT_ITS_CERTIFICATE
+async def test_a_worker_in_a_pod_trusts_what_the_administrator_trusts(
+    tmp_path: Path, tls_server: TlsServer, *, is_trusted: bool, reason: str
+) -> None:
+    document = _write(tmp_path, _task(tls_server.url)).read_text()
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "DTOOL_TASK": document}
+    if is_trusted:
+        environment["DTOOL_TRUSTED_CA"] = tls_server.certificate
+
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "dtool_operator", "transfer", "-"),
+        stdout=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    output, _ = await asyncio.wait_for(worker.communicate(), timeout=60)
+
+    assert worker.returncode == EXIT_FAILED
+    assert json.loads(output.splitlines()[-1])["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("is_trusted", "error"), [(True, NotFound), (False, BucketUnreachable)], ids=["own", "public"]
+)
+async def test_requests_by_signed_urls_trust_it_too(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tls_server: TlsServer,
+    *,
+    is_trusted: bool,
+    error: type[Exception],
+) -> None:
+    environment = {"DTOOL_TRUSTED_CA": tls_server.certificate} if is_trusted else {}
+    trust_certificates(environment, tmp_path)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    requests = S3Requests(ca_pem=None, max_connections=1)
+
+    with pytest.raises(error):
+        async with requests.send("an item", "GET", UrlGiven(url=tls_server.url)):
+            pass
+
+    await requests.close()
+
+
+def test_what_the_administrator_says_of_a_pods_environment_wins(tmp_path: Path) -> None:
+    environment = {"DTOOL_TRUSTED_CA": "PEM", "AWS_CA_BUNDLE": "/etc/ours.pem"}
+
+    trust_certificates(environment, tmp_path)
+
+    assert environment["AWS_CA_BUNDLE"] == "/etc/ours.pem"
+    assert Path(environment["SSL_CERT_FILE"]).read_text() == "PEM"
+    assert environment["REQUESTS_CA_BUNDLE"] == environment["SSL_CERT_FILE"]
 
 
 async def test_a_worker_tells_of_its_requests(tmp_path: Path) -> None:
@@ -362,26 +437,3 @@ async def test_a_worker_tells_of_its_requests(tmp_path: Path) -> None:
     assert record.error.reason == "DatasetMissing"
     assert set(told) == {("dtool-system/lab", "get", "NotFound")}
     assert told.total() == len(script.received)
-
-
-def _sign_certificate(host: str) -> tuple[bytes, bytes]:
-    """Return a certificate that signs itself, and its key, both as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM), private

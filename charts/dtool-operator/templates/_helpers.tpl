@@ -140,6 +140,9 @@ httpGet: {path: {{ .path }}, port: health}
 {{- $_ := set $plain "WORKER_IMAGE" (include "dtool-operator.workerImage" .) }}
 {{- $_ := set $plain "WORKER_IMAGE_PULL_POLICY" ($values.workers.image.pullPolicy | default $values.image.pullPolicy) }}
 {{- $_ := set $plain "WORKER_POD_FILE" "/etc/dtool-operator/worker/pod.yaml" }}
+{{- if $values.trustedCA.configMapName }}
+{{- $_ := set $plain "WORKER_CA_FILE" "/etc/dtool-operator/trusted/ca.crt" }}
+{{- end }}
 {{- $_ := set $plain "JOB_ABOVE_SIZE" $values.jobs.aboveSize }}
 {{- $_ := set $plain "ITEMS_PER_SHARD" $values.jobs.itemsPerShard }}
 {{- $_ := set $plain "MAX_SHARDS" $values.jobs.maxShards }}

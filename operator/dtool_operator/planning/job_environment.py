@@ -10,6 +10,8 @@ from typing import Final
 TASK_VARIABLE: Final = "DTOOL_TASK"
 TARGET_CA_VARIABLE: Final = "DTOOL_TARGET_CA"
 SOURCE_CA_VARIABLE: Final = "DTOOL_SOURCE_CA"
+#: In place of the public certificates, for whatever has none of its own.
+TRUSTED_CA_VARIABLE: Final = "DTOOL_TRUSTED_CA"
 RESERVED_PREFIX: Final = "DTOOL_"
 
 #: Of one variable: four bytes each at most, and still less than 128 KiB.

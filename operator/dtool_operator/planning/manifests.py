@@ -14,6 +14,7 @@ from dtool_operator.planning.job_environment import (
     SOURCE_CA_VARIABLE,
     TARGET_CA_VARIABLE,
     TASK_VARIABLE,
+    TRUSTED_CA_VARIABLE,
     spread,
 )
 from dtool_operator.planning.task import (
@@ -54,11 +55,15 @@ _NOT_PEM: Final = re.compile(r"[^\n -~]")
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What the operator's settings say of its workers' Pods."""
+    """What the operator's settings say of its workers' Pods.
+
+    `trusted_ca`: PEM text of the certificates to trust where a bucket names none; None: the public ones.
+    """
 
     image: str
     pull_policy: str = "IfNotPresent"
     pod: WorkerPod = field(default_factory=WorkerPod)
+    trusted_ca: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +209,12 @@ def _build_container(
     assert place is not None
     document = place_files(task, inputs).model_dump_json()
     env = spread(TASK_VARIABLE, document)
-    for name, text in ((TARGET_CA_VARIABLE, inputs.target_ca), (SOURCE_CA_VARIABLE, inputs.source_ca)):
+    certificates = {
+        TARGET_CA_VARIABLE: inputs.target_ca,
+        SOURCE_CA_VARIABLE: inputs.source_ca,
+        TRUSTED_CA_VARIABLE: None if place.keys is KeysFrom.NONE else worker.trusted_ca,
+    }
+    for name, text in certificates.items():
         if text is not None:
             env += spread(name, _NOT_PEM.sub("", text))
     own = {"HOME": TEMPORARY_DIRECTORY, "TMPDIR": TEMPORARY_DIRECTORY} | worker.pod.env

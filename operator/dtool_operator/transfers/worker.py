@@ -9,9 +9,10 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,6 +20,7 @@ from dtool_operator.planning.job_environment import (
     SOURCE_CA_VARIABLE,
     TARGET_CA_VARIABLE,
     TASK_VARIABLE,
+    TRUSTED_CA_VARIABLE,
     gather,
 )
 from dtool_operator.planning.task import ErrorLine, Location, ProgressLine, Side, Task, WorkerLine
@@ -50,6 +52,8 @@ _MAX_THREADS = 64
 
 #: What the kubelet tells each Pod of an Indexed Job.
 SHARD_VARIABLE = "JOB_COMPLETION_INDEX"
+#: Where OpenSSL, botocore and requests look for the certificates to trust.
+_CA_FILE_VARIABLES = ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 #: Instead of a task file: the environment has it, as in a Pod.
 FROM_ENVIRONMENT = Path("-")
 
@@ -62,6 +66,7 @@ def run_transfer(task_file: Path, *, output: TextIO) -> int:
     writer: _LineWriter = _LineWriter(output)
     try:
         if task_file == FROM_ENVIRONMENT:
+            trust_certificates(os.environ, Path(tempfile.gettempdir()))
             task, writer = read_pod_task(os.environ), _SparseLineWriter(output)
         else:
             task = Task.model_validate_json(task_file.read_bytes())
@@ -118,6 +123,19 @@ class _SparseLineWriter(_LineWriter):
             line, self._held = self._held, None
             self._next_time = self._clock() + LOGGED_PROGRESS_SECONDS
             super().emit(line)
+
+
+def trust_certificates(environment: MutableMapping[str, str], directory: Path) -> None:
+    """Let a Pod's libraries trust the certificates that came with it. Raises OSError.
+
+    A variable that the administrator set wins.
+    """
+    text = gather(environment, TRUSTED_CA_VARIABLE)
+    if text is not None:
+        file = directory / "trusted-ca.pem"
+        write_private_file(file, text.encode())
+        for name in _CA_FILE_VARIABLES:
+            environment.setdefault(name, str(file))
 
 
 def read_pod_task(environment: Mapping[str, str]) -> Task:

@@ -250,6 +250,17 @@ def test_certificates_travel_in_the_environment_without_what_is_no_pem() -> None
     assert target.ca_bundle_file == f"{TEMPORARY_DIRECTORY}/target-ca.pem"
 
 
+@pytest.mark.parametrize("keys", KeysFrom)
+def test_certificates_that_the_administrator_trusts_go_to_every_pod_that_talks_to_s3(keys: KeysFrom) -> None:
+    worker = WorkerSettings("localhost/dtool:1", trusted_ca="-----BEGIN")
+
+    job = build_job(task(keys=keys), worker=worker, inputs=JobInputs(), operator_namespace="dtool-system")
+
+    env = {one["name"]: one["value"] for one in pod_of(job)["containers"][0]["env"]}
+    assert env.get("DTOOL_TRUSTED_CA") == (None if keys is KeysFrom.NONE else "-----BEGIN")
+    assert "DTOOL_TARGET_CA" not in env
+
+
 def test_settings_and_the_buckets_choices_come_together_and_the_bucket_wins() -> None:
     choices = PodChoices(
         node_selector=(("pool", "big"), ("disk", "fast")),
