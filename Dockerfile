@@ -43,14 +43,15 @@ RUN --mount=type=secret,id=package_access --mount=type=secret,id=ca_bundle \
     if [ -f /run/secrets/package_access ]; then . /run/secrets/package_access; fi && \
     uv export --quiet --frozen --no-dev --extra operator --no-emit-project --output-file /wheels.txt && \
     uv venv --python /usr/bin/python3 "$VIRTUAL_ENV" && \
-    uv pip install --require-hashes --only-binary :all: --requirement /wheels.txt
+    uv pip install --require-hashes --only-binary :all: --requirement /wheels.txt && \
+    uv export --quiet --frozen --only-group build --output-file /build.txt && \
+    uv venv --python /usr/bin/python3 /opt/build && \
+    uv pip install --python /opt/build --require-hashes --only-binary :all: --requirement /build.txt
 COPY README.md LICENSE ./
 COPY dtool_s3 dtool_s3
 COPY operator operator
-# hadolint ignore=SC1091
-RUN --mount=type=secret,id=package_access --mount=type=secret,id=ca_bundle \
-    if [ -f /run/secrets/package_access ]; then . /run/secrets/package_access; fi && \
-    uv pip install --no-deps .
+RUN uv build --quiet --offline --wheel --no-build-isolation --python /opt/build --out-dir /wheels && \
+    uv pip install --offline --no-deps /wheels/*.whl
 
 # --- what is shipped: the system, and the environment as it is
 FROM system
