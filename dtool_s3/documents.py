@@ -5,6 +5,7 @@ checked field by field, and whatever does not fit raises the typed error, never 
 Source: bodies and headers written by dtool-s3 0.3 to 0.14.1 and dtoolcore 3.x.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -201,6 +202,13 @@ class Manifest:
     def content(self) -> dict[str, tuple[str, int, str]]:
         """Return what makes two manifests equal: relpath, size and hash by identifier."""
         return {i: (item.relpath, item.size_bytes, item.hash) for i, item in self.items.items()}
+
+    def content_sha256(self) -> str:
+        """Return a digest in hex digits that two manifests share exactly if they are equal."""
+        digest = hashlib.sha256(json.dumps(self.hash_function).encode())
+        for identifier, what in sorted(self.content().items()):
+            digest.update(json.dumps([identifier, *what]).encode())
+        return digest.hexdigest()
 
 
 def parse_manifest(body: bytes, *, keeps: Callable[[str, ManifestItem], bool] | None = None) -> Manifest:

@@ -21,7 +21,8 @@ class SourceSummary:
     """A frozen dataset; times in seconds since 1970 in UTC.
 
     `manifest_sha256`: hex digits; of a dataset in a directory those of its manifest as it will be written
-    into a bucket, which are those of the file where dtool wrote it.
+    into a bucket, which are those of the file where dtool wrote it. `content_sha256`: see
+    `Manifest.content_sha256`.
     """
 
     uuid: str
@@ -32,6 +33,7 @@ class SourceSummary:
     items: int
     size_bytes: int
     manifest_sha256: str
+    content_sha256: str
 
 
 def inspect_directory(tree: Tree) -> SourceSummary:
@@ -77,4 +79,5 @@ def _summarise(admin: AdminMetadata, manifest: Manifest, body: bytes) -> SourceS
         items=len(manifest.items),
         size_bytes=manifest.size_bytes,
         manifest_sha256=hashlib.sha256(body).hexdigest(),
+        content_sha256=manifest.content_sha256(),
     )

@@ -11,6 +11,7 @@ so what is written two seconds after a listing shows another time in the next on
 """
 
 import asyncio
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -79,12 +80,14 @@ class PublishRequest:
 
     `quiet_seconds`: as long after the start, whoever wrote cannot do so any more (his URLs have expired).
     `max_size_bytes`: more than that in all is not published. `manifest_sha256`: the only claim that is
-    accepted, in hex digits.
+    accepted, in hex digits. `content_sha256`: of an equal manifest (`Manifest.content_sha256`), which a
+    dataset that is frozen already may have instead.
     """
 
     quiet_seconds: float
     max_size_bytes: int | None = None
     manifest_sha256: str | None = None
+    content_sha256: str | None = None
     concurrency: int = CONCURRENCY
     pause_seconds: float = 1.0
 
@@ -101,23 +104,37 @@ async def publish_uploaded(
     """Freeze the proto dataset at `layout` once what its `manifest.json` claims is proven.
 
     It keeps the identity that its proto dataset has; without a time of freezing there, that is now. One that
-    is frozen already with that manifest is verified by listing, and a success without a write.
+    is frozen already with an equal manifest is verified by listing, and a success without a write.
 
     Raises DatasetMissing, InvalidManifest, UnsafePath, QuotaExceeded, ItemMissing, ContentDiffers (extra
-    keys, other sizes or bytes than claimed, naming items), WrittenWhileFreezing where anything changes after
-    it was first listed, RegistrationHijacked, StorageError: the dataset is a proto dataset still then.
+    keys, other sizes or bytes than claimed, naming items; a frozen dataset with another manifest),
+    WrittenWhileFreezing where anything changes after it was first listed, RegistrationHijacked,
+    StorageError: nothing is frozen then that was not before.
     """
     quiet_at = asyncio.get_running_loop().time() + request.quiet_seconds
     admin = await read_admin_metadata(target, layout)
     if admin is None:
         raise DatasetMissing(f"there is no dataset at {layout.root!r} in bucket {target.bucket!r}")
-    claim = await _read_claim(target, layout, request)
     if admin.is_frozen:
-        verified = await adopt_frozen(target, layout, claim.manifest)
-        return CopyResult(verified.admin, verified.verification, moved=0)
+        return await _adopt(target, layout, request)
+    claim = await _read_claim(target, layout, request)
     publishing = _Publishing(target, layout, request, admin, claim)
     async with yielding_to_another_copy(target, layout):
         return await publishing.run(quiet_at, on_progress, clock, sleep)
+
+
+async def _adopt(target: Store, layout: DatasetLayout, request: PublishRequest) -> CopyResult:
+    """Take a frozen dataset as what was to be published, if its manifest is equal, whatever its bytes."""
+    manifest, body = await read_manifest(target, layout)
+    is_asked_for = (
+        request.manifest_sha256 is None
+        or hashlib.sha256(body).hexdigest() == request.manifest_sha256.lower()
+        or manifest.content_sha256() == request.content_sha256
+    )
+    if not is_asked_for:
+        raise ContentDiffers(f"{layout.root!r} is frozen already, with another manifest")
+    verified = await adopt_frozen(target, layout, manifest)
+    return CopyResult(verified.admin, verified.verification, moved=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,17 +60,23 @@ async def test_upstream_reads_files_that_became_a_dataset_and_verifies_it_on_a_v
     assert upstream.run("readme", "show", str(copy)).strip() == "title: ü"
 
 
-async def test_a_directory_that_upstream_made_arrives_as_it_is(place: S3Place, tmp_path: Path) -> None:
-    upstream = Dtool(ensure_upstream() / "bin", place.environment)
-    (tmp_path / "volume").mkdir()
-    made = tmp_path / "volume" / "run-17"
-    upstream.run("create", "--quiet", "run-17", str(tmp_path / "volume"))
+def make_upstream_dataset(upstream: Dtool, volume: Path) -> Path:
+    """Have upstream dtool freeze a dataset in the directory `run-17`."""
+    volume.mkdir()
+    made = volume / "run-17"
+    upstream.run("create", "--quiet", "run-17", str(volume))
     for relpath, body in FILES.items():
         path = made / "data" / relpath
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
     upstream.run("tag", "set", str(made), "blue")
     upstream.run("freeze", str(made))
+    return made
+
+
+async def test_a_directory_that_upstream_made_arrives_as_it_is(place: S3Place, tmp_path: Path) -> None:
+    upstream = Dtool(ensure_upstream() / "bin", place.environment)
+    made = make_upstream_dataset(upstream, tmp_path / "volume")
     store, tree = place.open_store(), Tree(tmp_path / "volume", "run-17")
 
     known = inspect_directory(tree)
@@ -94,3 +100,22 @@ async def test_a_directory_that_upstream_made_arrives_as_it_is(place: S3Place, t
     assert upstream.run("tag", "ls", uri) == "blue"
     stored = await store.get(layout.manifest_key, max_bytes=10_000)
     assert stored.body == (made / ".dtool" / "manifest.json").read_bytes()
+
+
+async def test_what_upstream_copied_from_the_directory_is_taken_for_it(
+    place: S3Place, tmp_path: Path
+) -> None:
+    upstream = Dtool(ensure_upstream() / "bin", place.environment)
+    made = make_upstream_dataset(upstream, tmp_path / "volume")
+    known = inspect_directory(Tree(tmp_path / "volume", "run-17"))
+    store, layout = place.open_store(), DatasetLayout(place.prefix, known.uuid)
+    upstream.run("cp", "--quiet", str(made), place.base_uri)
+    before = await store.get(layout.manifest_key, max_bytes=10_000)
+    assert before.body != (made / ".dtool" / "manifest.json").read_bytes(), "it has times of its own"
+
+    asked = {"manifest_sha256": known.manifest_sha256, "content_sha256": known.content_sha256}
+    found = await publish_uploaded(store, layout, PublishRequest(0.1, **asked))
+
+    assert found.verification.is_complete
+    after = await store.get(layout.manifest_key, max_bytes=10_000)
+    assert (after.body, after.info.etag) == (before.body, before.info.etag)

@@ -281,10 +281,13 @@ def in_job(record: TransferRecord, *, is_released: bool = True, **fields: Any) -
     return replace(record, job=job_of(record.task), is_released=is_released, **fields)
 
 
+DIGESTS = {"manifest_sha256": "a" * 64, "content_sha256": "c" * 64}
+
+
 def inspected(one: DtoolDataset, **fields: Any) -> DtoolDataset:
     """The same object after somebody looked what its source is."""
     values = {"uuid": UUID, "name": "sample", "creator_username": "olssont", "items": 3, "size_bytes": 209}
-    found = InspectedSource(**{**values, "manifest_sha256": "a" * 64, **fields})
+    found = InspectedSource(**{**values, **DIGESTS, **fields})
     return replace(one, status=one.status.model_copy(update={"source": found}))
 
 
@@ -292,7 +295,7 @@ def source_facts(**fields: Any) -> SourceFacts:
     """What an inspection finds: as `inspected` records it."""
     values = {"uuid": UUID, "name": "sample", "creator_username": "olssont", "items": 3, "size_bytes": 209}
     times = {"created_at": 1_795_329_207.5, "frozen_at": 1_795_329_208.5}
-    return SourceFacts(**{**values, **times, "manifest_sha256": "a" * 64, **fields})
+    return SourceFacts(**{**values, **times, **DIGESTS, **fields})
 
 
 def facts(**fields: Any) -> DatasetFacts:

@@ -50,6 +50,7 @@ _SOURCE = SourceFacts(
     items=3,
     size_bytes=209,
     manifest_sha256="0" * 64,
+    content_sha256="0" * 64,
 )
 
 

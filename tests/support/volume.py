@@ -90,9 +90,8 @@ class VolumeScene:
 
     async def publish(self, quiet_seconds: float = 30.0, **options: Any) -> CopyResult:
         """Publish what was uploaded, without waiting."""
-        chosen = {
-            name: options.pop(name) for name in ("max_size_bytes", "manifest_sha256") if name in options
-        }
+        names = ("max_size_bytes", "manifest_sha256", "content_sha256")
+        chosen = {name: options.pop(name) for name in names if name in options}
         request = PublishRequest(quiet_seconds, pause_seconds=0, **chosen)
         options = {"sleep": no_sleep} | options
         return await publish_uploaded(self.store, self.layout, request, **options)

@@ -54,3 +54,8 @@ class InspectedSource(StatusModel):
         Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")] | None, Field(alias="manifestSHA256")
     ] = None
     """SHA-256 of its manifest."""
+
+    content_sha256: Annotated[
+        Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")] | None, Field(alias="contentSHA256")
+    ] = None
+    """SHA-256 of what equal manifests share: hash function, identifiers, paths, sizes and hashes."""

@@ -99,14 +99,15 @@ def build_publication(seen: ObservedDataset, target: Target, storage: StorageVie
     """Describe the proof of what an upload brought; signed URLs have expired when it freezes."""
     jobs, found = seen.policy.jobs, seen.dataset.status.source
     assert jobs is not None, "an upload was a Job"
-    is_pinned = found is not None and not seen.dataset.spec.is_new_dataset
+    pinned = None if seen.dataset.spec.is_new_dataset else found
     return build_task(
         seen,
         target,
         TaskKind.PUBLISH,
         storage,
         quiet_seconds=jobs.signing_expiry.total_seconds(),
-        manifest_sha256=found.manifest_sha256 if found is not None and is_pinned else None,
+        manifest_sha256=None if pinned is None else pinned.manifest_sha256,
+        content_sha256=None if pinned is None else pinned.content_sha256,
         max_size_bytes=find_room(target, seen.usage),
     )
 

@@ -173,6 +173,8 @@ class Task(TaskModel):
     new: NewDataset | None = None
     #: SHA-256 of the only manifest that is accepted of the source.
     manifest_sha256: str | None = None
+    #: Of a publication: what a dataset that is frozen already may have instead; see SourceFacts.
+    content_sha256: str | None = None
     #: A larger source is refused (QuotaExceeded) before anything is written.
     max_size_bytes: Annotated[int, Field(ge=0)] | None = None
     server_side: bool = False
@@ -236,7 +238,10 @@ class DatasetFacts(TaskModel):
 
 
 class SourceFacts(TaskModel):
-    """Which dataset an inspection found, and how large; times are seconds since 1970 in UTC."""
+    """Which dataset an inspection found, and how large; times are seconds since 1970 in UTC.
+
+    `content_sha256`: what equal manifests share, though their bytes differ.
+    """
 
     uuid: str
     name: str
@@ -246,6 +251,7 @@ class SourceFacts(TaskModel):
     items: int
     size_bytes: int
     manifest_sha256: str
+    content_sha256: str
 
 
 class ResultLine(TaskModel):

@@ -58,6 +58,7 @@ def build_source(record: TransferRecord) -> InspectedSource:
         items=found.items,
         size_bytes=found.size_bytes,
         manifest_sha256=found.manifest_sha256,
+        content_sha256=found.content_sha256,
     )
 
 

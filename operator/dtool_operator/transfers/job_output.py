@@ -117,4 +117,5 @@ def _is_dataset(found: SourceFacts) -> bool:
     except SettingsError:
         return False
     is_named = found.creator_username.isprintable() and len(found.creator_username) <= _MAX_USERNAME
-    return is_named and is_uuid(found.uuid) and _SHA256.fullmatch(found.manifest_sha256) is not None
+    digests = (found.manifest_sha256, found.content_sha256)
+    return is_named and is_uuid(found.uuid) and all(map(_SHA256.fullmatch, digests))

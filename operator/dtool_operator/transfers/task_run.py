@@ -215,6 +215,7 @@ class _Work:
             quiet_seconds=self.task.quiet_seconds,
             max_size_bytes=self.task.max_size_bytes,
             manifest_sha256=self.task.manifest_sha256,
+            content_sha256=self.task.content_sha256,
         )
         store = self.open_store(self.target)
         return tell_frozen(await publish_uploaded(store, self.layout, request, on_progress=self.on_progress))

@@ -38,6 +38,7 @@ def tell_source(found: SourceSummary) -> ResultLine:
             items=found.items,
             size_bytes=found.size_bytes,
             manifest_sha256=found.manifest_sha256,
+            content_sha256=found.content_sha256,
         )
     )
 

@@ -203,13 +203,17 @@ def test_a_manifest_without_times_is_read() -> None:
     [({}, True), ({"utc_timestamp": 1}, True), ({"hash": "1" * 32}, False), ({"size_in_bytes": 4}, False)],
 )
 def test_manifests_are_equal_by_content_not_by_time(change: dict[str, Any], is_equal: bool) -> None:
-    assert parse_manifest(manifest()).is_equal(parse_manifest(manifest({**ITEM, **change}))) is is_equal
+    one, other = parse_manifest(manifest()), parse_manifest(manifest({**ITEM, **change}))
+
+    assert one.is_equal(other) is is_equal
+    assert (one.content_sha256() == other.content_sha256()) is is_equal
 
 
 def test_manifests_with_other_hash_functions_are_not_equal() -> None:
     other = parse_manifest(manifest(hash_function="sha256sum_hexdigest"))
 
     assert not parse_manifest(manifest()).is_equal(other)
+    assert parse_manifest(manifest()).content_sha256() != other.content_sha256()
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def source(**changes: object) -> ResultLine:
         "items": 3,
         "size_bytes": 30,
         "manifest_sha256": "0f" * 32,
+        "content_sha256": "0c" * 32,
     }
     return ResultLine(source=SourceFacts.model_validate(given | changes))
 
@@ -87,6 +88,7 @@ def source(**changes: object) -> ResultLine:
         {"creator_username": "x\n"},
         {"creator_username": "x" * 1000},
         {"manifest_sha256": "x"},
+        {"content_sha256": "x"},
         {"items": -1},
     ],
     ids=str,

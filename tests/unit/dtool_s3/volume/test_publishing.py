@@ -1,6 +1,7 @@
 """What an untrusted worker uploaded is frozen only once every word of its claim is proven."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -87,6 +88,26 @@ async def test_publishing_twice_writes_once(scene: VolumeScene) -> None:
     written = [r.key for r in scene.server.requests if r.operation in {"put", "delete", "start_upload"}]
     assert not [key for key in written if key.startswith(scene.layout.root)]
     assert result.verification.items == len(FILES)
+
+
+async def test_rule_16_a_frozen_dataset_with_an_equal_manifest_is_taken_and_with_another_is_not(
+    scene: VolumeScene,
+) -> None:
+    await scene.publish()
+    frozen = scene.stored()
+    equal = parse_manifest(frozen["manifest.json"]).content_sha256()
+    own_bytes = hashlib.sha256(frozen["manifest.json"]).hexdigest()
+
+    for asked in (
+        {"manifest_sha256": "0" * 64, "content_sha256": equal},
+        {"manifest_sha256": own_bytes.upper()},
+    ):
+        assert (await scene.publish(**asked)).verification.is_complete
+    for refused in ({"manifest_sha256": "0" * 64}, {"manifest_sha256": "0" * 64, "content_sha256": "1" * 64}):
+        with pytest.raises(ContentDiffers, match="another manifest"):
+            await scene.publish(**refused)
+
+    assert scene.stored() == frozen
 
 
 async def test_it_waits_until_nobody_can_write_any_more(scene: VolumeScene) -> None:
