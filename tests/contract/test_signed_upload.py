@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,11 @@ from dtool_operator.transfers.executor import TaskCredentials
 from dtool_operator.transfers.signing import client
 from dtool_operator.transfers.signing.wire import ReadAsked
 from dtool_s3.documents import AdminMetadata, DatasetType, dump_admin_metadata
-from dtool_s3.errors import AccessDenied, CredentialsRejected
+from dtool_s3.errors import AccessDenied, ClockSkewed, CredentialsRejected
 from dtool_s3.layout import DatasetLayout, item_identifier, item_metadata
 from dtool_s3.settings import Credentials
 from dtool_s3.settings import Endpoint as S3Endpoint
+from dtool_s3.store.boto import publishing
 from dtool_s3.store.protocol import Part, Upload
 from dtool_s3.store.s3 import S3Store
 from dtool_s3.transfer.multipart import upload_in_parts
@@ -184,6 +186,29 @@ async def test_a_url_that_s3_refuses_is_asked_for_again(stage: Stage) -> None:
     desk._kept[asked] = until, spoiled
 
     assert await store.get_range(LAYOUT.readme_key, 0, 3, etag=written.etag) == b"con"
+
+
+async def test_a_server_whose_clock_is_ahead_is_told_from_missing_rights(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the server it is the same, and to HEAD it says nothing but 403."""
+    behind = timedelta(seconds=100)
+
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) - behind
+
+    await stage.bucket.put(LAYOUT.readme_key, b"content")
+    store = stage.endpoint.open(stage.upload)
+    monkeypatch.setattr(publishing, "datetime", Behind)
+
+    for read in (store.head(LAYOUT.readme_key), store.get(LAYOUT.readme_key, max_bytes=10)):
+        with pytest.raises(ClockSkewed, match=r"by the endpoint's clock the signed URL had ended \d+ s"):
+            await read
+
+    monkeypatch.undo()
+    assert (await store.get(LAYOUT.readme_key, max_bytes=10)).body == b"content"
 
 
 async def test_keys_that_were_replaced_are_signed_with_at_once(stage: Stage) -> None:

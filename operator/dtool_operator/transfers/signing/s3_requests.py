@@ -8,7 +8,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from dtool_operator.transfers.signing.wire import UrlGiven
-from dtool_s3.errors import BucketUnreachable, SettingsError, storage_error
+from dtool_s3.errors import BucketUnreachable, ClockSkewed, SettingsError, storage_error
 from dtool_s3.store.protocol import Body, ObjectInfo
 
 CONNECT_TIMEOUT_SECONDS: Final = 10
@@ -73,7 +73,7 @@ class S3Requests:
             ) as answer:
                 if answer.status >= 300:
                     refusal = await answer.content.read(_MAX_REFUSAL_BYTES)
-                    raise _refusal(what, answer, refusal)
+                    raise _refusal(what, answer, refusal, URL(given.url, encoded=True))
                 yield answer
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             name = type(error).__name__
@@ -99,11 +99,27 @@ def parse_time(text: str) -> datetime:
         return datetime.now(UTC)
 
 
-def _refusal(what: str, answer: aiohttp.ClientResponse, body: bytes) -> Exception:
+def _refusal(what: str, answer: aiohttp.ClientResponse, body: bytes, url: URL) -> Exception:
     found = _CODE.search(body)
     code = "" if found is None else found[1].decode("ascii")
     said = f"{code} (HTTP {answer.status})" if code else f"HTTP {answer.status}"
+    if answer.status in {400, 403} and (late := _seconds_late(url, answer.headers.get("Date", ""))) > 0:
+        message = f"{what}: {said}; by the endpoint's clock the signed URL had ended {late:.0f} s before"
+        return ClockSkewed(message, code=code)
     return storage_error(code, answer.status, f"{what}: {said}")
+
+
+def _seconds_late(url: URL, answered: str) -> float:
+    """Seconds from the end of a signed URL to an answer, by the server's clock; 0 where neither is known.
+
+    Servers refuse such a URL as they do missing rights, and to HEAD without a code.
+    """
+    try:
+        signed = datetime.strptime(url.query["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
+        ends = signed + timedelta(seconds=int(url.query["X-Amz-Expires"]))
+        return (parsedate_to_datetime(answered).astimezone(UTC) - ends).total_seconds()
+    except (KeyError, ValueError):
+        return 0.0
 
 
 def _sendable(body: Body | None) -> Body | AsyncIterator[Body] | None:

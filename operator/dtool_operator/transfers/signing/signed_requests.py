@@ -14,7 +14,7 @@ from dtool_operator.transfers.signing.client import EndpointClient
 from dtool_operator.transfers.signing.s3_requests import S3Requests
 from dtool_operator.transfers.signing.url_desk import UrlDesk
 from dtool_operator.transfers.signing.wire import Call, CallAnswer, ReadAsked, UrlAsked, UrlGiven
-from dtool_s3.errors import AccessDenied, CredentialsRejected, SettingsError, StorageError
+from dtool_s3.errors import AccessDenied, ClockSkewed, CredentialsRejected, SettingsError, StorageError
 from dtool_s3.store.boto.retry import Retry
 from dtool_s3.store.faults import Request
 
@@ -72,7 +72,7 @@ class SignedRequests:
                 )
                 try:
                     return await self._told(operation, key, act(requests, given))
-                except (AccessDenied, CredentialsRejected):
+                except (AccessDenied, ClockSkewed, CredentialsRejected):
                     refused += 1
                     if refused > _REFUSALS:
                         raise
