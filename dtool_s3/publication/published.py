@@ -96,9 +96,13 @@ class PublishedStore(ReadOnlyStore):
         """URL of the dataset without a query: that of no S3 service, so nothing is copied on a server."""
         return str(self._access)
 
-    async def check_bucket(self) -> None:
-        """Read http_manifest.json. Raises what `get` raises of the administrative metadata."""
+    async def check_bucket(self) -> datetime:
+        """Read http_manifest.json; return this machine's clock.
+
+        Raises what `get` raises of the administrative metadata.
+        """
         await self._published()
+        return datetime.now(UTC)
 
     async def get(self, key: str, *, max_bytes: int) -> StoredObject:
         """Read a document or an item whole; administrative metadata and tags come from http_manifest.json.

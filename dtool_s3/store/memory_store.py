@@ -9,7 +9,7 @@ import functools
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, final
 
 from dtool_s3.errors import (
@@ -80,9 +80,10 @@ class MemoryStore:
             fault.raise_error()
         return result
 
-    async def check_bucket(self) -> None:
+    async def check_bucket(self) -> datetime:
         """See the protocol."""
         await self._ask("check_bucket", "", lambda _: None)
+        return self._server.now()
 
     async def head(self, key: str) -> ObjectInfo:
         """See the protocol."""

@@ -115,8 +115,11 @@ class Store(Protocol):
     def endpoint_url(self) -> str:
         """Endpoint; `""` for AWS. Stores with equal endpoints can copy server-side."""
 
-    async def check_bucket(self) -> None:
-        """HEAD the bucket: raises BucketNotFound, AccessDenied, CredentialsRejected, BucketUnreachable."""
+    async def check_bucket(self) -> datetime:
+        """HEAD the bucket; return the server's clock in UTC, or this machine's where it is not told.
+
+        Raises BucketNotFound, AccessDenied, CredentialsRejected, BucketUnreachable.
+        """
 
     async def head(self, key: str) -> ObjectInfo:
         """HEAD `key`. Raises NotFound."""

@@ -9,6 +9,7 @@ this module loads no client; the first request does. The requests themselves are
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Self, final
 
 from dtool_s3.errors import NotSupported
@@ -98,9 +99,9 @@ class S3Store:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
 
-    async def check_bucket(self) -> None:
+    async def check_bucket(self) -> datetime:
         """See the protocol."""
-        await reading.check_bucket(self._connection)
+        return await reading.check_bucket(self._connection)
 
     async def head(self, key: str) -> ObjectInfo:
         """See the protocol. A missing bucket looks like a missing key: HEAD does not tell them apart."""

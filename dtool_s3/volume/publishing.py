@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 from dtool_s3.concurrency import map_bounded
@@ -68,6 +69,8 @@ from dtool_s3.transfer.verify import Verification
 #: A rewriting so long after a listing shows in the next one; one second, and one for rounding.
 _TICK_SECONDS = 2.0
 _MAX_DOCUMENTS = 100_000
+#: Clocks further apart make S3 refuse signatures.
+_MAX_LAG_SECONDS = 900.0
 #: A HEAD for each item: 10,000 items took 11 s with the server on the same two busy cores.
 CONCURRENCY = 64
 
@@ -78,7 +81,8 @@ Sleep = Callable[[float], Awaitable[None]]
 class PublishRequest:
     """What may be published.
 
-    `quiet_seconds`: as long after the start, whoever wrote cannot do so any more (his URLs have expired).
+    `quiet_seconds`: as long after the start, by the server's clock, whoever wrote cannot do so any more (his
+    URLs have expired).
     `max_size_bytes`: more than that in all is not published. `manifest_sha256`: the only claim that is
     accepted, in hex digits. `content_sha256`: of an equal manifest (`Manifest.content_sha256`), which a
     dataset that is frozen already may have instead.
@@ -112,6 +116,8 @@ async def publish_uploaded(
     StorageError: nothing is frozen then that was not before.
     """
     quiet_at = asyncio.get_running_loop().time() + request.quiet_seconds
+    if request.quiet_seconds:
+        quiet_at += await _measure_lag(target)
     admin = await read_admin_metadata(target, layout)
     if admin is None:
         raise DatasetMissing(f"there is no dataset at {layout.root!r} in bucket {target.bucket!r}")
@@ -121,6 +127,12 @@ async def publish_uploaded(
     publishing = _Publishing(target, layout, request, admin, claim)
     async with yielding_to_another_copy(target, layout):
         return await publishing.run(quiet_at, on_progress, clock, sleep)
+
+
+async def _measure_lag(target: Store) -> float:
+    """Return by how many seconds the server's clock is behind: URLs live so much longer."""
+    lag = (datetime.now(UTC) - await target.check_bucket()).total_seconds()
+    return min(max(lag, 0.0), _MAX_LAG_SECONDS)
 
 
 async def _adopt(target: Store, layout: DatasetLayout, request: PublishRequest) -> CopyResult:

@@ -418,7 +418,11 @@ async def test_a_part_that_was_never_uploaded_cannot_be_completed(store: Store) 
 
 
 async def test_a_bucket_that_is_there_passes_the_check(store: Store) -> None:
-    await store.check_bucket()
+    told = await store.check_bucket()
+
+    written = (await store.put("key", b"")).last_modified
+    assert told.utcoffset() == timedelta(0)
+    assert timedelta(seconds=-2) < written - told < timedelta(seconds=30)
 
 
 async def test_a_missing_bucket_is_named(service: Service) -> None:

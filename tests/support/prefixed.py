@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 
 from dtool_s3.store.protocol import (
     ALWAYS,
@@ -53,8 +54,8 @@ class PrefixedStore:
     def _own_info(self, info: ObjectInfo) -> ObjectInfo:
         return replace(info, key=self._own(info.key))
 
-    async def check_bucket(self) -> None:
-        await self._inner.check_bucket()
+    async def check_bucket(self) -> datetime:
+        return await self._inner.check_bucket()
 
     async def head(self, key: str) -> ObjectInfo:
         return self._own_info(await self._inner.head(self._key(key)))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from dtool_s3.errors import (
@@ -13,7 +14,7 @@ from dtool_s3.errors import (
     RequestRefused,
     StorageError,
 )
-from dtool_s3.store.boto.answer import Answer, parse_etag, parse_info, parse_total_bytes
+from dtool_s3.store.boto.answer import Answer, parse_date, parse_etag, parse_info, parse_total_bytes
 from dtool_s3.store.boto.connection import Client, Connection
 from dtool_s3.store.boto.listing import list_objects
 from dtool_s3.store.protocol import ByteStream, ObjectInfo, StoredObject
@@ -30,16 +31,21 @@ MAX_UNEQUAL_PARTS = 1000
 _T = TypeVar("_T")
 
 
-async def check_bucket(connection: Connection) -> None:
-    """HEAD the bucket, and list one key where the answer does not say why it is refused."""
+async def check_bucket(connection: Connection) -> datetime:
+    """HEAD the bucket, and list one key where the answer does not say why it is refused; see the protocol."""
+
+    def ask(client: Client) -> datetime:
+        return parse_date(client.head_bucket(Bucket=connection.bucket))
+
     try:
-        await connection.ask("check_bucket", "", lambda client: client.head_bucket(Bucket=connection.bucket))
+        return await connection.ask("check_bucket", "", ask)
     except NotFound as error:
         raise BucketNotFound(str(error), code=error.code) from error
     except StorageError as error:
         if error.code not in _BARE_CODES:
             raise
         await list_objects(connection, "", delimiter="", limit=1)
+        return datetime.now(UTC)
 
 
 async def head(connection: Connection, key: str) -> ObjectInfo:

@@ -7,6 +7,7 @@ code `NotGranted`. What no such task needs is NotSupported.
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import Final, NoReturn, Self, final
 
 import aiohttp
@@ -216,7 +217,7 @@ class SignedStore:
         except NotFound:
             return
 
-    async def check_bucket(self) -> None:
+    async def check_bucket(self) -> datetime:
         """No such task needs it: raises NotSupported."""
         self._refuse("check_bucket")
 

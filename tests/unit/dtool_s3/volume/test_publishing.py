@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from dtool_s3.errors import (
 from dtool_s3.files.pace import Pace
 from dtool_s3.layout import item_identifier, item_metadata
 from dtool_s3.store.faults import Fault
+from dtool_s3.store.memory import MemoryServer
 from dtool_s3.store.protocol import Part, Upload
 from dtool_s3.transfer.plan import Evidence
 from dtool_s3.transfer.progress import Phase, Progress
@@ -120,6 +122,28 @@ async def test_it_waits_until_nobody_can_write_any_more(scene: VolumeScene) -> N
 
     assert waited[0] == 2
     assert 80 < waited[1] <= 90
+
+
+@pytest.mark.parametrize(
+    ("behind_seconds", "longer_seconds"), [(-120, 0), (0, 0), (120, 120), (7200, 900)], ids=str
+)
+async def test_rule_14_a_server_whose_clock_is_behind_is_waited_for_so_much_longer(
+    tmp_path: Path, behind_seconds: int, longer_seconds: int
+) -> None:
+    """URLs end by the server's clock. One further away than 15 minutes takes no signature."""
+    server = MemoryServer(clock=lambda: datetime.now(UTC) - timedelta(seconds=behind_seconds))
+    scene = replace(make_volume_scene(tmp_path / "volume"), server=server)
+    scene.server.create_bucket(BUCKET)
+    await scene.create()
+    await scene.upload()
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    await scene.publish(quiet_seconds=30, sleep=sleep)
+
+    assert 25 < waited[1] - longer_seconds < 31
 
 
 async def test_progress_tells_items_as_they_are_proven(scene: VolumeScene) -> None:
