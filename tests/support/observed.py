@@ -227,6 +227,13 @@ def was_frozen(one: DtoolDataset | None = None) -> DtoolDataset:
     return replace(marked(one or dataset()), status=copied.status)
 
 
+def verified_long_ago(one: DtoolDataset) -> DtoolDataset:
+    """The same object when its last verification is years ago."""
+    assert one.status.verified is not None
+    verified = one.status.verified.model_copy(update={"time": NOW - timedelta(days=999)})
+    return replace(one, status=one.status.model_copy(update={"verified": verified}))
+
+
 # ---- work ---------------------------------------------------------------------------------------------
 
 

@@ -110,10 +110,11 @@ def _of_dataset_verdicts() -> Iterator[Report]:
         "new": see.dataset(),
         "frozen": frozen,
         "damaged": replace(frozen, status=damage),
+        "overdue": see.verified_long_ago(frozen),
         "proto": replace(see.dataset(source=None), status=_status(see.dataset(), Proto(_proto_metadata()))),
     }
     for was, one in before.items():
-        for said, verdict in list_verdicts(is_known=was in {"frozen", "damaged"}):
+        for said, verdict in list_verdicts(is_known=was in {"frozen", "damaged", "overdue"}):
             for synced in _list_synced():
                 status = build_dataset_status(one, None, verdict, see.NOW, synced)
                 yield Report(f"{was}, then {said}", show(one, status))
@@ -158,7 +159,6 @@ def list_verdicts(*, is_known: bool) -> Iterator[tuple[str, Verdict]]:
             yield f"damaged: {reason}", Damaged(Refusal(reason, f"it says {reason}"))
     if is_known:
         yield "kept", Kept()
-        yield "kept, overdue", Kept(is_overdue=True)
         yield "kept, being verified", Kept(see.running(copy, phase="Verifying"))
 
 

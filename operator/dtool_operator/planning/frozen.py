@@ -38,7 +38,7 @@ from dtool_operator.planning.storage_check import check_frozen, check_owner
 from dtool_operator.planning.task import Task
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.planning.verdict import Damaged, Done, Kept, Refused
-from dtool_operator.planning.verification import find_due, is_overdue
+from dtool_operator.planning.verification import find_due
 from dtool_operator.planning.work import build_refresh, build_start, build_verification
 
 
@@ -91,7 +91,7 @@ def _keep(
     later = min(resync(seen), max(find_due(seen), timedelta(seconds=1)))
     return conclude(
         seen,
-        Kept(is_overdue=is_overdue(seen)),
+        Kept(),
         target=target,
         actions=actions,
         look_again=later if look_again is None else look_again,
@@ -124,9 +124,8 @@ def _verify(seen: ObservedDataset, target: Target, task: Task, metadata: Metadat
             return _keep(seen, target, actions=[CancelTransfer()], look_again=timedelta(0))
         case Standing.RUNNING:
             fresh_keys = build_refresh(record.task, task, None)
-            verdict = Kept(record, is_overdue=is_overdue(seen))
             return conclude(
-                seen, verdict, target=target, actions=fresh_keys, look_again=WORK_LOOK, metadata=metadata
+                seen, Kept(record), target=target, actions=fresh_keys, look_again=WORK_LOOK, metadata=metadata
             )
         case Standing.DONE:
             actions: list[DatasetAction] = [mark_finished(seen, target.uuid), ForgetTransfer()]

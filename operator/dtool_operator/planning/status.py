@@ -45,6 +45,7 @@ from dtool_operator.planning.verdict import (
     Verdict,
     Working,
 )
+from dtool_operator.planning.verification import is_overdue
 from dtool_s3.documents import AdminMetadata
 
 
@@ -59,7 +60,7 @@ def build_dataset_status(
 
     `metadata`: what is known of README, tags and annotations of a dataset that is there.
     """
-    changes = _changes(dataset, verdict)
+    changes = _changes(dataset, verdict, now)
     if metadata is None and isinstance(verdict, Kept):
         metadata = _known_metadata(dataset)
     if metadata is not None:
@@ -80,15 +81,15 @@ def build_dataset_status(
     )
 
 
-def _changes(dataset: DtoolDataset, verdict: Verdict) -> dict[str, Any]:
+def _changes(dataset: DtoolDataset, verdict: Verdict, now: datetime) -> dict[str, Any]:
     match verdict:
         case Kept():
-            return _kept(dataset, verdict)
+            return _kept(dataset, verdict, now)
         case Refused(refusal):
-            return _refused(dataset, refusal)
+            return _refused(dataset, refusal, now)
         case Suspended():
             refusal = Refusal(Reason.SUSPENDED, "spec.suspend is true: nothing is started.")
-            return _refused(dataset, refusal) | {"state": DatasetState.SUSPENDED}
+            return _refused(dataset, refusal, now) | {"state": DatasetState.SUSPENDED}
         case Working(record, kind):
             return _working(record, kind)
         case Inspected(record):
@@ -120,10 +121,10 @@ def _with_metadata(changes: dict[str, Any], metadata: MetadataPlan) -> dict[str,
     return {**changes, "conditions": [*conditions, synced], "managed": metadata.managed}
 
 
-def _refused(dataset: DtoolDataset, refusal: Refusal) -> dict[str, object]:
+def _refused(dataset: DtoolDataset, refusal: Refusal, now: datetime) -> dict[str, object]:
     stalled = is_stalled_reason(refusal.reason)
     if was_frozen(dataset):
-        about_data = _known_of_data(dataset)
+        about_data = _known_of_frozen(dataset, now)
         state = DatasetState.DAMAGED if find_damage(dataset) else DatasetState.FROZEN
     else:
         # that a copy found something else in its place counts for its deletion, whatever is in the way since
@@ -138,7 +139,7 @@ def _refused(dataset: DtoolDataset, refusal: Refusal) -> dict[str, object]:
     }
 
 
-def _kept(dataset: DtoolDataset, verdict: Kept) -> dict[str, object]:
+def _kept(dataset: DtoolDataset, verdict: Kept, now: datetime) -> dict[str, object]:
     """Say what the conditions about the data say, whatever was in the way in the meantime (rule 13)."""
     damage, record = find_damage(dataset), verdict.record
     if damage is None:
@@ -147,21 +148,24 @@ def _kept(dataset: DtoolDataset, verdict: Kept) -> dict[str, object]:
         refusal = Refusal(find_reason(damage.reason, Reason.CONTENT_DIFFERS), damage.message)
         state, speaking = DatasetState.DAMAGED, _not_ready(refusal, stalled=False)
     line = None if record is None else record.progress
-    about_data = _known_of_data(dataset)
-    if damage is None:
-        about_data = [_judge_age(dataset, c, is_overdue=verdict.is_overdue) for c in about_data]
     return {
-        "conditions": [*speaking, *about_data],
+        "conditions": [*speaking, *_known_of_frozen(dataset, now)],
         "state": DatasetState.VERIFYING if record is not None and damage is None else state,
         "progress": None if record is None or line is None else build_progress(record, line),
     }
 
 
-def _judge_age(dataset: DtoolDataset, condition: Condition, *, is_overdue: bool) -> Condition:
+def _known_of_frozen(dataset: DtoolDataset, now: datetime) -> list[Condition]:
+    """Return what is known of a frozen dataset's data; a good verification does not count for ever."""
+    known = _known_of_data(dataset)
+    return known if find_damage(dataset) is not None else [_judge_age(dataset, c, now) for c in known]
+
+
+def _judge_age(dataset: DtoolDataset, condition: Condition, now: datetime) -> Condition:
     """Say of a verification that it is too long ago, or again what it found where it no longer is."""
     if condition.type is not ConditionType.VERIFIED:
         return condition
-    if is_overdue:
+    if is_overdue(dataset, now):
         return _overdue(dataset)
     verified = dataset.status.verified
     if condition.reason != Reason.VERIFICATION_OVERDUE or verified is None:

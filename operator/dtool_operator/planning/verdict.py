@@ -53,11 +53,10 @@ class Done:
 class Kept:
     """Frozen before, and nothing new is known of it: Ready unless damage was seen.
 
-    `record`: a worker verifies it. `is_overdue`: its last verification is too long ago.
+    `record`: a worker verifies it.
     """
 
     record: TransferRecord | None = None
-    is_overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """When a frozen dataset is verified, and how; pure. On a schedule, spread by hash; on request (rule 21)."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from dtool_operator.api.choice import VerifyMethod
@@ -59,12 +59,16 @@ def _pause_after_damage(seen: ObservedDataset, verified: Verification) -> timede
     return spread_interval(seen.policy.resync, key=seen.dataset.uid)
 
 
-def is_overdue(seen: ObservedDataset) -> bool:
-    """Tell whether a verification should have ended long ago."""
-    verified = seen.dataset.status.verified
-    if verified is None:
+def is_overdue(dataset: DtoolDataset, now: datetime) -> bool:
+    """Tell whether a verification should have ended long ago, whatever keeps it.
+
+    On a volume nobody expects one without `spec.verify.method: Content`.
+    """
+    verified, verify = dataset.status.verified, dataset.spec.verify
+    is_expected = dataset.spec.volume is None or verify.method is VerifyMethod.CONTENT
+    if verified is None or not is_expected:
         return False
-    return seen.now - verified.time > seen.dataset.spec.verify.interval * (1 + _SPREAD + _GRACE)
+    return now - verified.time > verify.interval * (1 + _SPREAD + _GRACE)
 
 
 def _is_only_read(dataset: DtoolDataset) -> bool:

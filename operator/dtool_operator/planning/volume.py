@@ -44,7 +44,7 @@ from dtool_operator.planning.storage_check import check_source
 from dtool_operator.planning.task import Task
 from dtool_operator.planning.transfer import TransferRecord
 from dtool_operator.planning.verdict import Damaged, Done, Kept
-from dtool_operator.planning.verification import find_due, find_request, is_overdue
+from dtool_operator.planning.verification import find_due, find_request
 from dtool_operator.planning.work import choose_reader
 
 
@@ -196,10 +196,8 @@ def _keep(
     look_again: timedelta | Backoff | None,
     sees_to_job: bool = True,
 ) -> DatasetPlan:
-    """Leave it as it is; without spec.verify.method: Content nobody expects it to be read again."""
-    reads = seen.dataset.spec.verify.method is VerifyMethod.CONTENT
-    record = seen.transfer if is_running(seen.transfer) else None
-    kept = Kept(record, is_overdue=reads and is_overdue(seen))
+    """Leave it as it is."""
+    kept = Kept(seen.transfer if is_running(seen.transfer) else None)
     return conclude(seen, kept, target=None, actions=actions, look_again=look_again, sees_to_job=sees_to_job)
 
 

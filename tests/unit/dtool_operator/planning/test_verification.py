@@ -11,8 +11,10 @@ from dtool_operator.api.dataset_status import Evidence
 from dtool_operator.api.reasons import Reason
 from dtool_operator.names import ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_VERIFY_REQUESTED
 from dtool_operator.planning.dataset import plan_dataset
+from dtool_operator.planning.failure import plan_failure
 from dtool_operator.planning.inquiry import find_inquiry
 from dtool_operator.planning.observed import CatalogView, ObservedDataset, Slots
+from dtool_operator.planning.plan import MarkObject
 from dtool_operator.planning.task import DatasetFacts, MismatchLine
 from dtool_operator.planning.verification import find_due, is_overdue
 from dtool_s3.catalog import CatalogEntry, EntryState
@@ -92,7 +94,7 @@ def test_a_dataset_without_a_verification_gets_one() -> None:
     restored = replace(one, status=one.status.model_copy(update={"verified": None}))
 
     assert tell(plan_dataset(later(timedelta(0), restored))).do == (VERIFY,)
-    assert not is_overdue(later(WEEK * 99, restored))
+    assert not is_overdue(restored, see.NOW + WEEK * 99)
 
 
 def test_verifications_are_spread_over_a_fifth_of_the_interval() -> None:
@@ -118,11 +120,30 @@ def test_a_verification_that_should_have_ended_long_ago_makes_verified_unknown()
     assert sorted(tell(plan).says or ()) == sorted(says)
 
 
-def test_a_bucket_that_does_not_answer_makes_verified_unknown_in_the_end() -> None:
-    look = later(WEEK * 1.8, storage=see.refuse(Reason.BUCKET_UNREACHABLE))
+OLD = see.verified_long_ago(see.was_frozen())
+KEPT_FROM_IT = {
+    "a bucket that does not answer": later(WEEK, OLD, storage=see.refuse(Reason.BUCKET_UNREACHABLE)),
+    "a bucket that is not Ready": seen(OLD, see.bucket(suspend=True), see.instruments()),
+    "a namespace that is not admitted any more": seen(OLD, see.bucket(allowedNamespaces={"from": "Same"})),
+    "its own suspension": seen(replace(OLD, spec=dataset(suspend=True).spec)),
+}
 
-    assert "Verified Unknown VerificationOverdue" in (tell(plan_dataset(look)).says or ())
-    assert "Ready True Succeeded" in (tell(plan_dataset(look)).says or ())
+
+@pytest.mark.parametrize("case", KEPT_FROM_IT)
+def test_whatever_keeps_a_dataset_from_its_verification_verified_is_unknown_in_the_end(case: str) -> None:
+    look = KEPT_FROM_IT[case]
+    first = plan_dataset(look)
+    reported = replace(look, dataset=see.reported(look.dataset, first))
+
+    assert "Verified Unknown VerificationOverdue" in (tell(first).says or ())
+    assert "Verified Unknown VerificationOverdue" in (tell(plan_dataset(reported)).says or ()), "it stays so"
+    assert "Frozen True Frozen" in (tell(first).says or ())
+
+
+def test_what_went_wrong_in_a_plan_does_not_make_a_verification_younger() -> None:
+    plan = plan_failure(later(WEEK, OLD), see.refuse(Reason.ACCESS_DENIED), MarkObject(has_finalizer=False))
+
+    assert "Verified Unknown VerificationOverdue" in (tell(plan).says or ())
 
 
 def test_what_was_overdue_is_verified_again_when_its_verification_ends() -> None:
