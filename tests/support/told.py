@@ -59,8 +59,8 @@ def _tell_action(action: object) -> str:
         case actions.MarkObject(has_finalizer, uuid):
             finalizer = "put finalizer" if has_finalizer else "no finalizer"
             return finalizer if uuid is None else f"{finalizer}, label"
-        case actions.EnsureOwner(owner):
-            return f"own {owner.prefix} as {owner}"
+        case actions.EnsureOwner(owner, replaces):
+            return f"own {owner.prefix} as {owner}" + ("" if replaces is None else f", not {replaces}")
         case actions.StartTransfer(task, source):
             return f"start {_tell_task(task)}" + ("" if source is None else f" with keys of {source}")
         case actions.RefreshCredentials(_, source):

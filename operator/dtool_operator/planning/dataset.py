@@ -14,6 +14,7 @@ from dtool_operator.planning.creation import create_empty
 from dtool_operator.planning.deletion import plan_deletion
 from dtool_operator.planning.following import (
     Work,
+    find_ending,
     find_final_outcome,
     follow,
     queue,
@@ -25,7 +26,7 @@ from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.metadata import plan_metadata
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target, check_writable
-from dtool_operator.planning.plan import CancelTransfer
+from dtool_operator.planning.plan import CancelTransfer, DatasetAction
 from dtool_operator.planning.quota import check_quota
 from dtool_operator.planning.resolution import resolve
 from dtool_operator.planning.scaling import follow_scaled, may_be_job
@@ -40,7 +41,9 @@ from dtool_operator.planning.work import (
     build_freeze,
     build_verification,
     choose_reader,
+    plan_owner,
 )
+from dtool_s3.documents import AdminMetadata
 
 
 def plan_dataset(seen: ObservedDataset) -> DatasetPlan:
@@ -120,11 +123,16 @@ def _look_after(seen: ObservedDataset, target: Target, storage: StorageView) -> 
         stop = [CancelTransfer()]
         working = Working(None, None)
         return conclude(seen, working, target=target, actions=stop, look_again=timedelta(0))
-    return conclude(
-        seen,
-        Proto(storage.admin),
-        target=target,
-        actions=[mark_finished(seen, target.uuid)],
-        look_again=resync(seen),
-        metadata=plan_metadata(seen, target, storage),
-    )
+    return _leave_open(seen, target, storage, storage.admin)
+
+
+def _leave_open(
+    seen: ObservedDataset, target: Target, storage: StorageView, admin: AdminMetadata
+) -> DatasetPlan:
+    """Leave a proto dataset to those who fill it; its prefix is marked first, adopted ones' too (rule 4)."""
+    metadata = plan_metadata(seen, target, storage)
+    is_ours_to_mark = not metadata.actions and find_ending(seen) is None
+    actions: list[DatasetAction] = [*plan_owner(seen, target, storage)] if is_ours_to_mark else []
+    actions.append(mark_finished(seen, target.uuid))
+    look, verdict = resync(seen), Proto(admin)
+    return conclude(seen, verdict, target=target, actions=actions, look_again=look, metadata=metadata)

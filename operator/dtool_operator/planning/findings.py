@@ -13,7 +13,7 @@ from dtool_operator.planning.census import admitted_prefixes
 from dtool_operator.planning.identity import list_candidates
 from dtool_operator.planning.imported import is_imported, is_kept_in
 from dtool_operator.planning.observed import Findings, ObservedBucket
-from dtool_operator.planning.prefix_policy import derive_prefix, storage_key
+from dtool_operator.planning.prefix_policy import derive_prefix, find_take_over, storage_key
 from dtool_s3.catalog import Catalog, EntryState
 from dtool_s3.layout import DatasetLayout
 
@@ -39,9 +39,10 @@ def build_findings(before: ObservedBucket, seen: ObservedBucket, catalog: Catalo
 
 def find_marker_prefixes(seen: ObservedBucket, found: Findings) -> tuple[str, ...]:
     """Return the prefixes whose owner markers decide what is done with the findings."""
-    vanished = set(found.vanished)
-    losing = {own_prefix(one, seen.bucket) for one in seen.objects if one.uid in vanished}
-    return tuple(sorted(losing | found.importable.keys()))
+    vanished, bucket = set(found.vanished), seen.bucket
+    losing = {own_prefix(one, bucket) for one in seen.objects if one.uid in vanished}
+    handed_over = {prefix for prefix, name in admitted_prefixes(seen).items() if find_take_over(bucket, name)}
+    return tuple(sorted(losing | handed_over | found.importable.keys()))
 
 
 def find_claims(seen: ObservedBucket) -> Claims:

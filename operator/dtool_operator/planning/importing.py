@@ -1,4 +1,4 @@
-"""Which objects are made for datasets found, and which of them go (rule 9). Pure.
+"""Which objects are made for datasets found, which of them go (rule 9), who takes a prefix over. Pure.
 
 A look acts on what the last listing found, on each once: what failed waits for the next listing.
 """
@@ -16,6 +16,7 @@ from dtool_operator.planning.history import was_frozen
 from dtool_operator.planning.imported import choose_superior, is_kept_in
 from dtool_operator.planning.observed import Findings, ObservedBucket
 from dtool_operator.planning.plan import BucketAction, EnsureOwner, ImportDataset, PruneImported
+from dtool_operator.planning.prefix_policy import find_take_over
 from dtool_s3.catalog import EMPTY_CATALOG, Catalog
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.ownership import Owner, owner_key
@@ -76,6 +77,10 @@ class Survey:
         """Tell whether a prefix was found to be somebody else's."""
         return self.found.owners.get(prefix) is not None and not self.is_owned(prefix)
 
+    def is_ending(self, namespace: str) -> bool:
+        """Tell whether a namespace is being deleted."""
+        return self.seen.cluster.namespaces[namespace].is_terminating
+
     @property
     def is_read_only(self) -> bool:
         """Whether nothing is ever written to the bucket."""
@@ -119,8 +124,22 @@ def plan_findings(survey: Survey) -> tuple[BucketAction, ...]:
     """Decide which objects are created or deleted now; nothing before a listing has said something."""
     if not survey.found.prefixes:
         return ()
-    planned: list[BucketAction] = [*_plan_pruning(survey), *_plan_imports(survey)]
+    planned: list[BucketAction] = [
+        *_plan_take_overs(survey),
+        *_plan_pruning(survey),
+        *_plan_imports(survey),
+    ]
     return tuple(planned[:ACTIONS_AT_ONCE])
+
+
+def _plan_take_overs(survey: Survey) -> Iterator[EnsureOwner]:
+    """Replace the owners that spec.takeOver names, whatever lies there, and nobody else (rule 4)."""
+    for prefix, name in sorted(survey.namespaces.items()):
+        found = survey.found.owners.get(prefix)
+        is_named = found is not None and str(found) == find_take_over(survey.seen.bucket, name)
+        is_open = owner_key(prefix) not in survey.found.tried
+        if is_named and is_open and survey.is_foreign(prefix) and not survey.is_ending(name):
+            yield EnsureOwner(survey.expected_owner(prefix), replaces=found)
 
 
 def _plan_pruning(survey: Survey) -> Iterator[PruneImported]:
@@ -181,7 +200,7 @@ def _takes_objects(survey: Survey, prefix: str) -> bool:
     namespace = survey.namespaces.get(prefix)
     if namespace is None or namespace in survey.found.refused:
         return False
-    return not survey.seen.cluster.namespaces[namespace].is_terminating
+    return not survey.is_ending(namespace)
 
 
 def _may_claim(survey: Survey, prefix: str) -> bool:

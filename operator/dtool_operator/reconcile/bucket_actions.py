@@ -31,11 +31,12 @@ from dtool_operator.planning.plan import (
 from dtool_operator.planning.prefix_policy import storage_key
 from dtool_operator.reconcile.bucket_look import BucketLook, BucketMemory, read_owners
 from dtool_operator.reconcile.failure import explain
+from dtool_operator.reconcile.owner_marker import write_owner
 from dtool_operator.reconcile.world import TakeIn
 from dtool_s3.catalog import EMPTY_CATALOG, Catalog, list_datasets
 from dtool_s3.errors import AccessDenied, DtoolS3Error, InvalidOwnerMarker, ItemArchived, RequestRefused
 from dtool_s3.layout import DatasetLayout
-from dtool_s3.ownership import ensure_owner, owner_key
+from dtool_s3.ownership import owner_key
 from dtool_s3.selftest import check_store
 from dtool_s3.store.protocol import Store
 from dtool_s3.transfer.inventory import read_admin_metadata
@@ -132,14 +133,14 @@ class BucketActions:
     # ---- objects for datasets that were found ------------------------------------------------------
 
     async def _claim(self, bucket: DtoolBucket, memory: BucketMemory, action: EnsureOwner) -> None:
-        """Create the marker of a prefix before the first import from it (rule 4)."""
+        """Create the marker of a prefix before the first import from it, or hand it over (rule 4)."""
         owner = action.owner
         memory.note_tried(owner_key(owner.prefix))
         if not await self._is_namespace(owner.namespace, owner.namespace_uid):
             return
         try:
             async with answering_soon():
-                found = await ensure_owner(await self._open(bucket), owner.prefix, owner)
+                found = await write_owner(await self._open(bucket), action)
         except DtoolS3Error as error:
             _LOG.warning("owner_marker_not_written", extra={"prefix": owner.prefix, "why": str(error)})
             return

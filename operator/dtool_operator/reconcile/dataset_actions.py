@@ -38,12 +38,12 @@ from dtool_operator.planning.plan import (
 )
 from dtool_operator.planning.task import Task
 from dtool_operator.reconcile.dataset_look import DatasetLooks
+from dtool_operator.reconcile.owner_marker import write_owner
 from dtool_operator.reconcile.world import TakeIn, World
 from dtool_operator.transfers.executor import Executor, TaskCredentials
 from dtool_s3.creation import create_proto
 from dtool_s3.layout import DatasetLayout
 from dtool_s3.metadata import apply_change
-from dtool_s3.ownership import ensure_owner, replace_owner
 from dtool_s3.store.protocol import Store
 
 _LOG = logging.getLogger(__name__)
@@ -165,13 +165,9 @@ class DatasetActions:
 
     async def _ensure_owner(self, dataset: DtoolDataset, action: EnsureOwner) -> None:
         store, _ = await self._looks.open(self._looks.target(dataset.uid).bucket)
-        prefix, ours = action.owner.prefix, action.owner
-        if action.replaces is None:
-            found = await ensure_owner(store, prefix, ours)
-        else:
-            found = await replace_owner(store, prefix, expected=action.replaces, new=ours)
-        if found != ours:
-            raise Conflict(f"Prefix {prefix!r} was taken by {found} in the meantime.")
+        found = await write_owner(store, action)
+        if found != action.owner:
+            raise Conflict(f"Prefix {action.owner.prefix!r} was taken by {found} in the meantime.")
 
     async def _task_credentials(self, task: Task, source_key: str | None) -> TaskCredentials:
         """Read the keys of the sides that a task has, and their version as a look at them words it."""

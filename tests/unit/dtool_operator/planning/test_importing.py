@@ -207,6 +207,11 @@ def losing(**fields: Any) -> Findings:
     return waiting(importable={}, vanished=("alice-found",), **fields)
 
 
+TAKE_OVER: dict[str, Any] = {
+    "listing": {"import": "Frozen"},
+    "takeOver": [{"namespace": "alice", "fromOwner": str(THEIRS)}],
+}
+HANDED_OVER = bucket(**TAKE_OVER)
 READ_ONLY = bucket(listing={"import": "Frozen"}, accessMode="ReadOnly")
 TERMINATING = tuple(
     replace(view, is_terminating=True) if view.name == "alice" else view for view in see.NAMESPACES
@@ -240,6 +245,47 @@ STEPS: dict[str, tuple[Any, tuple[str, ...]]] = {
         (IMPORT,),
     ),
     "nothing of somebody else's is imported, rule 4": (plan(waiting(owners={"u/alice/": THEIRS})), ()),
+    "a prefix is handed over where takeOver names exactly its owner, rule 4": (
+        plan(waiting(owners={"u/alice/": THEIRS}), one=HANDED_OVER),
+        (f"{CLAIM}, not {THEIRS}",),
+    ),
+    "also where nothing is to be imported, rule 4": (
+        plan(Findings(prefixes=waiting().prefixes, owners={"u/alice/": THEIRS}), one=HANDED_OVER),
+        (f"{CLAIM}, not {THEIRS}",),
+    ),
+    "nothing is handed over of another owner's, rule 4": (
+        plan(waiting(owners={"u/alice/": replace(THEIRS, namespace_uid="ns-3")}), one=HANDED_OVER),
+        (),
+    ),
+    "nor twice after one listing": (
+        plan(
+            waiting(owners={"u/alice/": THEIRS}, tried=frozenset({"u/alice/.dtool-owner"})), one=HANDED_OVER
+        ),
+        (),
+    ),
+    "nor to a namespace that is being deleted": (
+        plan(
+            waiting(owners={"u/alice/": THEIRS}),
+            one=HANDED_OVER,
+            cluster=cluster(HANDED_OVER, namespaces=TERMINATING),
+        ),
+        (),
+    ),
+    "nor to one that is not admitted any more, rule 5": (
+        plan(
+            waiting(owners={"u/alice/": THEIRS}),
+            one=HANDED_OVER,
+            cluster=cluster(HANDED_OVER, namespaces=NOT_ADMITTED),
+        ),
+        (),
+    ),
+    "nor in a ReadOnly bucket": (
+        plan(
+            waiting(owners={"u/alice/": THEIRS}),
+            one=bucket(**TAKE_OVER, accessMode="ReadOnly"),
+        ),
+        (),
+    ),
     "nor of a namespace of the same name, rule 4": (
         plan(waiting(), cluster=cluster(IMPORTING, namespaces=RECREATED)),
         (),

@@ -53,7 +53,7 @@ BEGINNINGS: dict[str, tuple[ObservedDataset, Told]] = {
             bucket(takeOver=[{"namespace": "alice", "fromOwner": "cluster-2/ns-other"}]),
             storage=stored(owner=OTHER),
         ),
-        Told((MARK, OWN, CREATE), "Pending", PREPARING, "0s"),
+        Told((MARK, f"{OWN}, not {OTHER}", CREATE), "Pending", PREPARING, "0s"),
     ),
     "an owner that is not named is left, and so is the prefix": (
         seen(

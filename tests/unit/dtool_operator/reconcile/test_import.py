@@ -114,6 +114,33 @@ async def test_nothing_is_imported_from_a_prefix_of_somebody_elses_rule_4(play: 
     assert await read_owner(play.server.store("lab-data"), "u/alice/") == theirs
 
 
+async def test_a_prefix_that_is_handed_over_is_taken_for_imports_and_what_was_frozen_before_rule_4(
+    play: Play,
+) -> None:
+    """After a restore: the objects are there with their status, or nothing but the bucket is."""
+    await play.store_dataset("lab-data", prefix="u/alice/")
+    await look(play, "1")
+    assert play.status("alice", NAME)["state"] == "Frozen"
+    theirs = Owner("lost-cluster", "ns-1", "alice", "u/alice/")
+    await play.server.store("lab-data").put(owner_key("u/alice/"), dump_owner(theirs))
+    await play.store_dataset("lab-data", prefix="u/alice/", uuid=OTHER_UUID)
+    await look(play, "2")
+    assert names(play) == [("alice", NAME)]
+
+    entry = {"namespace": "alice", "fromOwner": str(theirs)}
+    play.cluster.update_spec(BUCKET_PLURAL, ADMIN_NAMESPACE, "lab", takeOver=[entry])
+    await look(play, "3")
+    assert await read_owner(play.server.store("lab-data"), "u/alice/") == ours(play)
+    assert len(names(play)) == 2
+
+    play.cluster.update_spec(BUCKET_PLURAL, ADMIN_NAMESPACE, "lab", takeOver=[])
+    await look(play, "4")
+    for _, name in names(play):
+        play.cluster.set_annotations(DATASET_PLURAL, "alice", name, {"dtool.dev/verifyRequestedAt": "now"})
+    await play.settle()
+    assert [play.condition("alice", name)["status"] for _, name in names(play)] == ["True", "True"]
+
+
 async def test_nothing_is_imported_where_the_marker_means_nothing_rule_4(play: Play) -> None:
     await play.server.store("lab-data").put(owner_key("u/alice/"), b"not JSON")
     await play.store_dataset("lab-data", prefix="u/alice/")

@@ -5,7 +5,8 @@ from typing import Any
 
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
 from dtool_operator.reconcile.relations import object_key
-from dtool_s3.layout import item_identifier
+from dtool_s3.creation import create_proto
+from dtool_s3.layout import DatasetLayout, item_identifier
 from tests.support.datasets import UUID, DatasetFixture
 from tests.support.play import Play
 
@@ -183,6 +184,28 @@ async def test_rule_4_a_take_over_replaces_exactly_the_named_owner(play: Play) -
     assert play.status("alice", "raw")["state"] == "Frozen"
     marker = json.loads(play.server.read("lab-data", "u/alice/.dtool-owner").body)
     assert f"{marker['cluster']}/{marker['namespaceUid']}" != owner
+
+
+async def test_rule_4_whoever_adopts_a_proto_dataset_owns_its_prefix(play: Play) -> None:
+    """A namespace of the same name that is made later owns nothing of it, and removes nothing."""
+    store, layout = play.server.store("lab-data"), DatasetLayout("u/alice/", UUID)
+    await create_proto(store, layout, name="raw", creator_username="olssont")
+    play.dataset("alice", "raw", uuid=UUID)
+    await play.settle()
+    assert play.status("alice", "raw")["state"] == "Proto"
+    play.cluster.delete(DATASET_PLURAL, "alice", "raw")
+    await play.settle()
+    play.cluster.delete_namespace("alice")
+    play.cluster.create_namespace("alice", {"dtool.dev/lab": "true"})
+    await play.settle()
+
+    play.dataset("alice", "mine", uuid=UUID, deletionPolicy="Delete")
+    await play.settle()
+    assert play.condition("alice", "mine")["reason"] == "PrefixOwnedByOther"
+    play.cluster.delete(DATASET_PLURAL, "alice", "mine")
+    await play.settle()
+
+    assert layout.admin_metadata_key in play.server.keys("lab-data")
 
 
 async def test_rule_16_damage_that_a_listing_found_is_looked_for_once_in_a_while(play: Play) -> None:
