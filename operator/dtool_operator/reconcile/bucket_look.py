@@ -25,14 +25,12 @@ from dtool_operator.planning.prefix_policy import storage_key
 from dtool_operator.reconcile.failure import explain
 from dtool_operator.reconcile.world import World
 from dtool_s3.concurrency import map_bounded
-from dtool_s3.errors import DtoolS3Error, InvalidOwnerMarker
+from dtool_s3.errors import AccessDenied, DtoolS3Error, InvalidOwnerMarker
 from dtool_s3.ownership import Owner, read_owner
 from dtool_s3.store.protocol import Store
 
 _LOG = logging.getLogger(__name__)
 
-#: How many admitted namespaces are asked for their owner marker before a test that may write.
-OWNERS_ASKED = 32
 #: How many namespaces whose prefixOverrides were changed are asked for their marker in one look.
 OVERRIDES_ASKED = 64
 
@@ -143,18 +141,23 @@ class BucketLook:
         if memory.tested is None or memory.tested.refusal is not None or was_searched:
             return None
         memory.searched_at = seen.now
-        memory.owned = await self._find_marker(store, expected[:OWNERS_ASKED])
+        memory.owned = await self._find_marker(store, expected)
         return None if memory.owned is None else memory.owned.prefix
 
     async def _find_marker(self, store: Store, expected: list[Owner]) -> Owner | None:
-        for ours in expected:
+        for first in range(0, len(expected), LOOKS_IN_FLIGHT):
+            batch = expected[first : first + LOOKS_IN_FLIGHT]
             try:
                 async with answering_soon():
-                    owner = await read_owner(store, ours.prefix)
-                if owner == ours:
-                    return ours
+                    owners = await read_owners(
+                        store, [one.prefix for one in batch], leaving_out=(AccessDenied, InvalidOwnerMarker)
+                    )
             except DtoolS3Error as error:
-                _LOG.info("owner_marker_unreadable", extra={"prefix": ours.prefix, "why": str(error)})
+                _LOG.info("owner_markers_unread", extra={"bucket": store.bucket, "why": str(error)})
+                return None
+            found = next((ours for ours in batch if owners.get(ours.prefix) == ours), None)
+            if found is not None:
+                return found
         return None
 
     async def _check_overrides(

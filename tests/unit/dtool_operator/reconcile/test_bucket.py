@@ -47,6 +47,24 @@ async def test_a_dataset_that_arrives_during_a_listing_is_counted_by_another_one
     assert known.is_stale
 
 
+async def test_rule_7_the_namespace_whose_prefix_is_ours_is_found_behind_many_that_own_nothing(
+    play: Play,
+) -> None:
+    for number in range(40):
+        play.cluster.create_namespace(f"aaa-{number:02}", {"dtool.dev/lab": "true"})
+    await play.store_dataset()
+    play.dataset("alice", "raw", source=SOURCE)
+    await play.settle()
+    play.server.requests.clear()
+
+    await play.restart_operator()
+    await play.settle()
+
+    written = [r.key for r in play.server.requests if r.operation == "put"]
+    assert written, "the self-test of a new operator writes its probe"
+    assert all(key.startswith("u/alice/.dtool-") for key in written)
+
+
 async def test_a_bucket_that_is_made_read_only_ends_a_copy_though_it_does_not_answer(play: Play) -> None:
     await _begin_copy(play)
     error = BucketUnreachable("the endpoint does not answer")
