@@ -3,6 +3,7 @@
 from dtool_operator.api.choice import ReadAccess
 from dtool_operator.api.dataset import DtoolDataset
 from dtool_operator.api.reasons import Reason
+from dtool_operator.names import FINALIZER
 from dtool_operator.planning.observed import ObservedDataset, Refusal, StorageView
 from dtool_operator.planning.placement import Target
 from dtool_operator.planning.source_place import Origin, SourcePlace
@@ -34,6 +35,9 @@ def check_owner(seen: ObservedDataset, target: Target, storage: StorageView) -> 
 def _check_registration(dataset: DtoolDataset, target: Target, storage: StorageView) -> Refusal | None:
     if storage.registered_prefix is None or storage.registered_prefix == target.prefix:
         return None
+    if storage.admin is not None and _was_begun(dataset):
+        # it was registered here before anything else was written
+        return _hijacked(target, "names another prefix")
     may_see = target.bucket.spec.read_access is ReadAccess.BUCKET
     where = f"under prefix {storage.registered_prefix!r}" if may_see else "under another prefix"
     place = f"bucket {target.bucket.spec.bucket!r} {where}"
@@ -47,6 +51,20 @@ def _check_registration(dataset: DtoolDataset, target: Target, storage: StorageV
         Reason.UUID_TAKEN,
         f"UUID {target.uuid} is registered in {place}; what this object describes lies under "
         f"{target.prefix!r} only. Delete this object, or have whoever registered it there remove it.",
+    )
+
+
+def _was_begun(dataset: DtoolDataset) -> bool:
+    """Tell whether the dataset under the own prefix is this object's, reported or being written."""
+    return dataset.status.created_at is not None or FINALIZER in dataset.meta.finalizers
+
+
+def _hijacked(target: Target, found: str) -> Refusal:
+    return Refusal(
+        Reason.REGISTRATION_HIJACKED,
+        f"The registration key of {target.uuid} {found}; the dataset under {target.prefix!r} is not "
+        "what readers of the bucket find. Find out who did it, and write the prefix into the object "
+        f"dtool-{target.uuid} again; then ask for a look with dtool.dev/reconcileRequestedAt.",
     )
 
 
@@ -129,13 +147,7 @@ def check_frozen(target: Target, storage: StorageView) -> Refusal | None:
             "there, or delete this object; created anew, an object with a source copies it again.",
         )
     if storage.registered_prefix != target.prefix:
-        found = "names another prefix" if is_registered else "is gone"
-        return Refusal(
-            Reason.REGISTRATION_HIJACKED,
-            f"The registration key of {target.uuid} {found}; the dataset under {target.prefix!r} is not "
-            "what readers of the bucket find. Find out who did it, and write the prefix into the object "
-            f"dtool-{target.uuid} again; then ask for a look with dtool.dev/reconcileRequestedAt.",
-        )
+        return _hijacked(target, "names another prefix" if is_registered else "is gone")
     assert storage.admin is not None
     if not storage.admin.is_frozen:
         return Refusal(

@@ -197,6 +197,10 @@ STEPS: dict[str, tuple[ObservedDataset, Told]] = {
         look(see.inspected(directory(manifest=PIN), manifest_sha256=PIN), storage=NOTHING),
         Told((MARK, "create sample by olssont"), "Pending", PREPARING, "0s"),
     ),
+    "directory: its registration key says otherwise since it was begun": (
+        look(marked(KNOWN), storage=stored("proto", registered="u/bob/", source=None)),
+        Told((), "Pending", not_ready("RegistrationHijacked")),
+    ),
     "directory: the same dataset is in the bucket elsewhere": (
         look(KNOWN, storage=stored(registered="u/bob/", source=None)),
         Told((), "Failed", stalled("AlreadyInBucket"), "resync"),

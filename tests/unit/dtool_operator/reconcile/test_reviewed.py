@@ -196,6 +196,21 @@ async def test_rule_6_a_proto_that_lost_its_registration_key_is_not_ready(play: 
     assert (ready["status"], ready["reason"]) == ("False", "RegistrationMissing")
 
 
+async def test_rule_6_a_registration_key_that_later_says_otherwise_is_an_incident_of_a_proto_too(
+    play: Play,
+) -> None:
+    play.dataset("alice", "raw")
+    await play.settle()
+    play.server.write("lab-data", f"dtool-{play.status('alice', 'raw')['uuid']}", b"u/mallory/")
+
+    play.cluster.set_annotations(DATASET_PLURAL, "alice", "raw", {"dtool.dev/reconcileRequestedAt": "now"})
+    await play.settle()
+
+    ready = play.condition("alice", "raw")
+    assert (ready["status"], ready["reason"]) == ("False", "RegistrationHijacked")
+    assert "Delete this object" not in ready["message"]
+
+
 OTHER = "0b0c91b5-2a20-46e7-be45-003d662e9731"
 
 
