@@ -135,6 +135,7 @@ def _list_synced() -> Iterator[MetadataPlan | None]:
     for status, reason in (
         (ConditionStatus.TRUE, Reason.SYNCED),
         (ConditionStatus.FALSE, Reason.ACCESS_DENIED),
+        (ConditionStatus.FALSE, Reason.INVALID_SPEC),
         (ConditionStatus.UNKNOWN, Reason.BUCKET_UNREACHABLE),
     ):
         condition = Condition(type=ConditionType.METADATA_SYNCED, status=status, reason=reason, message="so")

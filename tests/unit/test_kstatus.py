@@ -55,6 +55,18 @@ def test_every_report_means_to_kstatus_what_rule_20_says() -> None:
     assert {compute_kstatus(report.body) for report in reports} == set(KStatus) - {KStatus.TERMINATING}
 
 
+def test_rule_20_a_dataset_is_failed_exactly_while_it_is_stalled() -> None:
+    datasets = [report for report in list_reports() if report.body["kind"] == names.DATASET_KIND]
+
+    differing = {
+        name_of(report)
+        for report in datasets
+        if ("Stalled" in report.conditions) is not (report.body["status"]["state"] == "Failed")
+    }
+
+    assert differing == set()
+
+
 def test_every_verdict_is_among_the_reports() -> None:
     """The table of verdicts in tests/support/reports.py follows the planner."""
     assert {type(verdict) for _, verdict in list_verdicts(is_known=True)} == set(get_args(Verdict))

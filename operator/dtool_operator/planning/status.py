@@ -117,7 +117,9 @@ def _with_metadata(changes: dict[str, Any], metadata: MetadataPlan) -> dict[str,
     if is_spoilt and ready is not None and ready.status is ConditionStatus.TRUE:
         refusal = Refusal(find_reason(synced.reason, Reason.INTERNAL_ERROR), synced.message)
         others = [c for c in conditions if c.type is not ConditionType.READY]
-        conditions = [*_not_ready(refusal, stalled=is_stalled_reason(refusal.reason)), *others]
+        stalled = is_stalled_reason(refusal.reason)
+        conditions = [*_not_ready(refusal, stalled=stalled), *others]
+        changes = changes | ({"state": DatasetState.FAILED} if stalled else {})
     return {**changes, "conditions": [*conditions, synced], "managed": metadata.managed}
 
 
