@@ -52,10 +52,14 @@ def is_out_of_sync(dataset: DtoolDataset) -> bool:
 
 
 def expect_metadata(dataset: DtoolDataset) -> MetadataPlan | None:
-    """Say of data that have just been frozen that what the spec adds is to come; None: it adds nothing."""
+    """Say of data that have just been frozen that what the spec adds is to come; None: it adds nothing.
+
+    Until it is there the dataset is not what the spec describes, and not Ready (rule 13).
+    """
     if find_wanted(dataset) is None:
         return None
-    return MetadataPlan(_unknown(), dataset.status.managed, look_again=timedelta(0))
+    lacking = _to_come(ConditionStatus.FALSE, Reason.PENDING)
+    return MetadataPlan(lacking, dataset.status.managed, look_again=timedelta(0))
 
 
 def plan_metadata(seen: ObservedDataset, target: Target, storage: StorageView | None) -> MetadataPlan:
@@ -80,12 +84,13 @@ def plan_metadata(seen: ObservedDataset, target: Target, storage: StorageView | 
         return MetadataPlan(build_unsynced(refusal), managed)
     ours = _extend(managed, change)
     if ours != (managed or Managed()):
-        return MetadataPlan(_unknown(), ours, look_again=timedelta(0))
+        return MetadataPlan(_to_come(_so_far(dataset), Reason.PENDING), ours, look_again=timedelta(0))
     # a store that does not show what was written is not written to without a pause
     known = find_condition(dataset.status.conditions, ConditionType.METADATA_SYNCED)
     was_written = known is not None and known.reason == Reason.PROGRESSING
     later = Backoff() if was_written else timedelta(0)
-    return MetadataPlan(_unknown(Reason.PROGRESSING), ours, _write(seen, target, storage, change), later)
+    writing = _to_come(_so_far(dataset), Reason.PROGRESSING)
+    return MetadataPlan(writing, ours, _write(seen, target, storage, change), later)
 
 
 def _write(
@@ -111,8 +116,19 @@ def _synced() -> Condition:
     return Condition(type=ConditionType.METADATA_SYNCED, status=ConditionStatus.TRUE, reason=Reason.SYNCED)
 
 
-def _unknown(reason: Reason = Reason.PENDING) -> Condition:
-    return Condition(type=ConditionType.METADATA_SYNCED, status=ConditionStatus.UNKNOWN, reason=reason)
+def _unknown() -> Condition:
+    status = ConditionStatus.UNKNOWN
+    return Condition(type=ConditionType.METADATA_SYNCED, status=status, reason=Reason.PENDING)
+
+
+def _so_far(dataset: DtoolDataset) -> ConditionStatus:
+    """Return what is known before a write: what the spec asked for was never there, or it was once."""
+    return ConditionStatus.FALSE if is_out_of_sync(dataset) else ConditionStatus.UNKNOWN
+
+
+def _to_come(status: ConditionStatus, reason: Reason) -> Condition:
+    message = "README, tags and annotations of the spec are written next."
+    return Condition(type=ConditionType.METADATA_SYNCED, status=status, reason=reason, message=message)
 
 
 def _extend(managed: Managed | None, change: MetadataChange) -> Managed:

@@ -252,6 +252,8 @@ def test_rule_13_the_specs_metadata_come_right_after_a_copy() -> None:
     plan = plan_dataset(replace(look, transfer=see.ended(look, see.facts()), storage=HERE))
 
     assert tell(plan).look == "0s"
+    assert "Ready False Pending" in (tell(plan).says or ())
+    assert "Frozen True Frozen" in (tell(plan).says or ())
 
 
 @pytest.mark.parametrize("one", [NEW, adopted()])

@@ -1,7 +1,10 @@
 """Frozen datasets over time: README, tags and annotations from the spec, verification, quotas, owners."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
+
+import pytest
 
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL
 from dtool_operator.reconcile.relations import object_key
@@ -45,6 +48,25 @@ async def test_rule_13_the_specs_metadata_come_on_top_of_the_sources(play: Play)
     assert [k for k in play.server.keys("lab-data") if k.startswith(f"{TARGET.readme_key}-")]
     assert play.status("alice", "raw")["managed"] == {"tags": ["green"], "annotations": ["phase"]}
     assert play.condition("alice", "raw", "MetadataSynced")["status"] == "True"
+
+
+@pytest.mark.parametrize("spec", [{"tags": ["green"]}, {"readme": "ours: 1\n"}], ids=["tags", "readme"])
+async def test_rule_13_a_copy_is_not_ready_before_it_has_what_the_spec_adds(
+    play: Play, spec: dict[str, Any]
+) -> None:
+    told, pass_on = [], play.cluster.on_change
+    assert pass_on is not None
+
+    def note(plural: str, event: str, body: Mapping[str, Any]) -> None:
+        if plural == DATASET_PLURAL:
+            told.append({one["type"]: one["status"] for one in body.get("status", {}).get("conditions", ())})
+        pass_on(plural, event, body)
+
+    play.cluster.on_change = note
+    await copied(play, **spec)
+
+    assert {one["MetadataSynced"] for one in told if one.get("Ready") == "True"} == {"True"}
+    assert {one["MetadataSynced"] for one in told if one.get("Frozen") == "True"} == {"False", "True"}
 
 
 async def test_tags_that_the_spec_no_longer_names_go_and_everybody_elses_stay(play: Play) -> None:
