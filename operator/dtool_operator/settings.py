@@ -87,9 +87,9 @@ class Settings:
     admin_namespaces: Annotated[
         frozenset[str],
         Setting(
-            None,
+            "",
             parse_names,
-            "Namespaces whose DtoolBuckets have an administrator's powers; default: the operator's own.",
+            "Namespaces whose DtoolBuckets have an administrator's powers, beside the operator's own.",
         ),
     ]
     allowed_endpoints: Annotated[
@@ -307,9 +307,9 @@ def read_settings(
             values[name] = _parse(setting, text, _variable(name) if flag is None else _flag(name))
     values.setdefault("namespace", _read_namespace(namespace_file))
     values.setdefault("identity", socket.gethostname())
-    values["admin_namespaces"] = values.get("admin_namespaces") or frozenset({values["namespace"]})
+    values["admin_namespaces"] |= {values["namespace"]}
     if values["watch_namespaces"]:
-        values["watch_namespaces"] |= {values["namespace"], *values["admin_namespaces"]}
+        values["watch_namespaces"] |= values["admin_namespaces"]
     if values["backoff_cap"] < values["backoff_base"]:
         raise InvalidSetting(f"{PREFIX}BACKOFF_CAP: must not be shorter than {PREFIX}BACKOFF_BASE")
     return Settings(**values)

@@ -20,17 +20,13 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from dtool_operator.api.reasons import Reason, find_reason
 from dtool_operator.errors import ApiFailure
 from dtool_operator.planning.task import Task, TaskKind
-from dtool_operator.transfers.signing.wire import CALL_PATH, GREETING_PATH, URLS_PATH
+from dtool_operator.transfers.signing.wire import CALL_PATH, GREETING_PATH, URLS_PATH, SigningFailed
+from dtool_operator.transfers.telling import tell_error
 from dtool_s3.documents import AdminMetadata, DatasetType, dump_admin_metadata
-from dtool_s3.errors import (
-    AccessDenied,
-    BucketUnreachable,
-    CredentialsRejected,
-    FrozenDataset,
-    NotFound,
-)
+from dtool_s3.errors import FrozenDataset, NotFound
 from dtool_s3.layout import item_identifier, item_metadata
 from dtool_s3.settings import Credentials
 from dtool_s3.settings import Endpoint as S3Endpoint
@@ -472,11 +468,22 @@ async def test_no_url_and_no_token_is_in_an_error_a_repr_or_a_log(
 
 
 async def test_a_worker_with_a_wrong_token_or_without_a_grant_is_told_so(stage: Stage) -> None:
-    for number, kind in ((9, CredentialsRejected), (2, AccessDenied)):
+    """It is the endpoint that does not serve it: nothing is said of S3's keys or rights."""
+    for number, says in ((9, "token"), (2, "no work here")):
         stage.endpoint.reviewer.jobs["token-2"] = build_job(2)
         store = stage.endpoint.open(stage.upload, number=number, patience_seconds=0.5)
-        with pytest.raises(kind):
+        with pytest.raises(SigningFailed, match=says) as caught:
             await store.head(ITEM)
+        line = tell_error(caught.value)
+        assert find_reason(line.reason, Reason.TRANSFER_FAILED) is Reason.SIGNING_FAILED
+
+
+async def test_a_worker_that_does_not_reach_the_endpoint_says_so(stage: Stage) -> None:
+    store = stage.endpoint.open(stage.upload, patience_seconds=0.5)
+    await stage.endpoint.server.stop()
+
+    with pytest.raises(SigningFailed, match="no answer from the signing endpoint"):
+        await store.head(ITEM)
 
 
 async def test_a_worker_trusts_no_other_certificate(stage: Stage, tmp_path: Path) -> None:
@@ -489,5 +496,5 @@ async def test_a_worker_trusts_no_other_certificate(stage: Stage, tmp_path: Path
 
         task = stage.upload.model_copy(update={"signing": place})
         async with open_signed_store(task, Side.TARGET, patience_seconds=0.5) as store:
-            with pytest.raises(BucketUnreachable, match="certificate"):
+            with pytest.raises(SigningFailed, match="certificate"):
                 await store.head(ITEM)

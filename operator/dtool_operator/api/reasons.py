@@ -147,7 +147,7 @@ class Reason(StrEnum):
     VOLUME_NOT_FOUND = "VolumeNotFound", "There is no PersistentVolumeClaim of this name, or it is unbound."
     VOLUME_FULL = "VolumeFull", "The volume has no room left."
     VOLUME_UNAVAILABLE = "VolumeUnavailable", "The volume cannot be mounted, or its files not be read."
-    SIGNING_FAILED = "SigningFailed", "The worker does not reach the operator's signing endpoint."
+    SIGNING_FAILED = "SigningFailed", "The worker gets no signed URLs from the operator's signing endpoint."
 
     # The object itself
     INVALID_SPEC = (

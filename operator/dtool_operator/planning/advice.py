@@ -44,7 +44,11 @@ _ADVICE = {
     Reason.UNSCHEDULABLE: "No node takes the Pod: see resources, node selector, taints and the volume.",
     Reason.POD_EVICTED: "The Pod was ended by the cluster; it is tried again.",
     Reason.JOB_LOST: "It is begun again, and goes on where it was.",
-    Reason.SIGNING_FAILED: "Is DTOOL_OPERATOR_SIGNING_URL right, and reachable from Pods? It is tried again.",
+    Reason.SIGNING_FAILED: (
+        "The worker gets no signed URLs from the operator. Its administrator sees whether "
+        "DTOOL_OPERATOR_SIGNING_URL (signing.url of the chart) is right, and reached from Pods of this "
+        "namespace; it is tried again."
+    ),
     Reason.WRITTEN_WHILE_FREEZING: (
         "Somebody writes to the dataset: it is frozen once nobody has for the quiet period."
     ),

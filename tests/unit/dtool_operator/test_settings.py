@@ -42,6 +42,7 @@ def test_own_and_administrators_namespaces_are_watched_where_some_are_named() ->
 
     settings = read_settings(variables)
 
+    assert settings.admin_namespaces == {"storage", "instruments"}
     assert settings.watch_namespaces == {"alice", "bob", "storage", "instruments"}
     assert read_settings({}, namespace_file=NOWHERE).watch_namespaces == frozenset()
 

@@ -28,19 +28,14 @@ from dtool_operator.transfers.signing.wire import (
     Greeting,
     Model,
     Refusal,
+    SigningFailed,
     UrlAsked,
     UrlGiven,
     UrlsAsked,
     UrlsGiven,
     build_error,
 )
-from dtool_s3.errors import (
-    BucketUnreachable,
-    CredentialsRejected,
-    DtoolS3Error,
-    RequestRefused,
-    SettingsError,
-)
+from dtool_s3.errors import DtoolS3Error, SettingsError
 
 #: How long the operator may be away, or not know this Job yet.
 PATIENCE_SECONDS: Final = 300.0
@@ -69,7 +64,7 @@ class _Again(Exception):
 
 
 class EndpointClient:
-    """Asks one endpoint for one Job. Every method raises errors of the library.
+    """Asks one endpoint for one Job. Every method raises SigningFailed, and what the endpoint says of S3.
 
     `clock` gives seconds that never go back.
     """
@@ -98,7 +93,7 @@ class EndpointClient:
         """Ask for URLs; one answer each, in order."""
         given = (await self._ask(URLS_PATH, UrlsAsked(asked=tuple(asked)), UrlsGiven)).given
         if len(given) != len(asked):
-            raise BucketUnreachable("the signing endpoint answered something else", code="MalformedAnswer")
+            raise SigningFailed("the signing endpoint answered something else", code="MalformedAnswer")
         return given
 
     async def call(self, call: Call) -> CallAnswer:
@@ -134,12 +129,10 @@ class EndpointClient:
                     _check_size(text)
         except aiohttp.ClientConnectorCertificateError:
             message = "the signing endpoint shows a certificate that this task was not told to trust"
-            raise BucketUnreachable(message, code="CertificateError") from None
+            raise SigningFailed(message, code="CertificateError") from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             name = type(error).__name__
-            raise _Again(
-                BucketUnreachable(f"no answer from the signing endpoint ({name})", code=name)
-            ) from None
+            raise _Again(SigningFailed(f"no answer from the signing endpoint ({name})", code=name)) from None
         return self._understand(status, text, kind)
 
     def _understand(self, status: int, text: bytes, kind: type[_M]) -> _M:
@@ -149,13 +142,13 @@ class EndpointClient:
             refusal = Refusal.model_validate_json(text)
         except ValidationError:
             message = f"the signing endpoint answered something else (HTTP {status})"
-            raise _Again(BucketUnreachable(message, code=str(status))) from None
+            raise _Again(SigningFailed(message, code=str(status))) from None
         error = build_error(refusal)
         if status == 401:
             self._token_until = 0.0
-            raise _Again(CredentialsRejected(str(error), code="401"), attempts=_UNAUTHORIZED_ATTEMPTS)
+            raise _Again(SigningFailed(str(error), code="401"), attempts=_UNAUTHORIZED_ATTEMPTS)
         if status in {429, 500, 502, 503, 504} or (status == 403 and refusal.code == "NoGrant"):
-            raise _Again(error)
+            raise _Again(SigningFailed(str(error), code=refusal.code))
         raise error
 
     async def _read_token(self) -> str:
@@ -165,7 +158,7 @@ class EndpointClient:
                 self._token = (await asyncio.to_thread(self._token_file.read_text, "ascii")).strip()
             except (OSError, ValueError):
                 message = "the token for the signing endpoint cannot be read"
-                raise CredentialsRejected(message, code="NoToken") from None
+                raise SigningFailed(message, code="NoToken") from None
             self._token_until = self._clock() + TOKEN_SECONDS
         return self._token
 
@@ -184,4 +177,4 @@ class EndpointClient:
 
 def _check_size(text: bytes) -> None:
     if len(text) > MAX_ANSWER_BYTES:
-        raise RequestRefused("the answer of the signing endpoint is too large", code="EntityTooLarge")
+        raise SigningFailed("the answer of the signing endpoint is too large", code="EntityTooLarge")

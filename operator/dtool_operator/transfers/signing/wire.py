@@ -36,6 +36,15 @@ _UploadId = Annotated[str, Field(min_length=1, max_length=2048)]
 _Number = Annotated[int, Field(ge=1, le=MAX_PARTS)]
 
 
+class SigningFailed(errors.StorageError):
+    """The signing endpoint does not answer, or does not know this worker; says nothing of S3.
+
+    Whoever raises it has been patient already.
+    """
+
+    reason = "SigningFailed"
+
+
 class Model(BaseModel):
     """Frozen; unknown fields are an error."""
 
