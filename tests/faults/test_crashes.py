@@ -8,10 +8,12 @@ from dtool_operator.planning import plan
 from tests.support.crash_stories import STORIES, Story
 from tests.support.eventually import eventually
 from tests.support.fault_lab import FaultLab
+from tests.support.kept_stories import STORIES as KEPT
 from tests.support.upload_stories import STORIES as UPLOADS
 
 ACTIONS = sorted({action.__name__ for action in get_args(plan.DatasetAction) + get_args(plan.BucketAction)})
 TOLD = {action: story for story in (*STORIES.values(), *UPLOADS.values()) for action in story.actions}
+KEPT_WORK = [(name, action) for name, story in KEPT.items() for action in story.actions]
 
 
 def test_every_action_has_a_story() -> None:
@@ -21,7 +23,17 @@ def test_every_action_has_a_story() -> None:
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("action", sorted(TOLD))
 def test_killed_at(lab: FaultLab, action: str, moment: str) -> None:
-    story = TOLD[action]
+    kill_in(lab, TOLD[action], action, moment)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(("name", "action"), KEPT_WORK)
+def test_killed_in_work_on_what_is_there(lab: FaultLab, name: str, action: str, moment: str) -> None:
+    kill_in(lab, KEPT[name], action, moment)
+
+
+def kill_in(lab: FaultLab, story: Story, action: str, moment: str) -> None:
+    story.prepare(lab)
     lab.operator.kill()
 
     lab.operator.start_crashing(f"{action}:{moment}")

@@ -28,11 +28,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Steps that lead to all of `actions`; `check` looks at the end state."""
+    """Steps that lead to all of `actions`; `check` looks at the end state.
+
+    `prepare`: what is there before, made by an operator that lives.
+    """
 
     actions: tuple[str, ...]
     steps: tuple[Step, ...]
     check: Play
+    prepare: Play = lambda _: None
 
 
 # ---- a copy ------------------------------------------------------------------------------------------
