@@ -1,6 +1,7 @@
 """The command line of the one image: `run` (the operator), `transfer` (a worker), and administrators' tools.
 
-Imports what a command needs when it runs: a worker starts without kopf and the Kubernetes client.
+Imports what a command needs when it runs: a worker starts without kopf and the Kubernetes client, and an
+installation without the extra `operator` is told of in one line.
 """
 
 import argparse
@@ -13,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dtool_operator.cli.failure import describe_missing
 from dtool_operator.errors import OperatorError
-from dtool_operator.settings import InvalidSetting, Settings, add_flags, read_settings
 
 if TYPE_CHECKING:
     from dtool_operator.planning.manifests import WorkerSettings
+    from dtool_operator.settings import Settings
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -34,6 +36,14 @@ _LOG = logging.getLogger("dtool_operator")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 called wrongly (`transfer`: its own)."""
+    try:
+        return _perform(arguments)
+    except ModuleNotFoundError as error:
+        print(f"dtool-operator: {describe_missing(error)}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _perform(arguments: Sequence[str] | None) -> int:
     parsed = _build_parser().parse_args(arguments)
     if parsed.command == "transfer":
         from dtool_operator.transfers.worker import run_transfer  # noqa: PLC0415
@@ -50,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build_parser() -> argparse.ArgumentParser:
+    from dtool_operator.settings import add_flags  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(
         prog="dtool-operator", description="dtool datasets in S3 for Kubernetes."
     )
@@ -73,6 +85,8 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from dtool_operator.settings import add_flags  # noqa: PLC0415
+
     check = commands.add_parser(
         "check",
         help="check whether the operator could work here",
@@ -99,6 +113,7 @@ def _add_release(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _run(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> int:
     from dtool_operator.logs import configure_logs  # noqa: PLC0415
     from dtool_operator.reconcile.worker_settings import read_worker_settings  # noqa: PLC0415
+    from dtool_operator.settings import InvalidSetting, read_settings  # noqa: PLC0415
     from dtool_operator.transfers.zygote import keep_memory_private  # noqa: PLC0415
 
     keep_memory_private()
@@ -121,7 +136,7 @@ def _run(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> int
     return EXIT_OK
 
 
-async def _run_operator(settings: Settings, worker: "WorkerSettings | None") -> None:
+async def _run_operator(settings: "Settings", worker: "WorkerSettings | None") -> None:
     from dtool_operator.adapters.cluster import KubernetesCluster  # noqa: PLC0415
     from dtool_operator.adapters.connection import Connection  # noqa: PLC0415
     from dtool_operator.handlers.app import OperatorProcess  # noqa: PLC0415
@@ -145,6 +160,7 @@ async def _check(environment: Mapping[str, str], flags: Mapping[str, str | None]
     from dtool_operator.adapters.connection import Connection  # noqa: PLC0415
     from dtool_operator.commands.check import run_checks  # noqa: PLC0415
     from dtool_operator.commands.finding import Finding, format_findings, is_ok  # noqa: PLC0415
+    from dtool_operator.settings import InvalidSetting, read_settings  # noqa: PLC0415
 
     try:
         settings = read_settings(environment, flags)

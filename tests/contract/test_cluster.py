@@ -438,6 +438,10 @@ class ClusterContract:
 
         assert await stage.cluster.list_metadata(BUCKET_PLURAL) == {}
 
+    @pytest.mark.parametrize("plural", [NAMESPACES, BUCKET_PLURAL, DATASET_PLURAL])
+    async def test_what_is_watched_may_be_watched(self, stage: Stage, plural: str) -> None:
+        assert await stage.cluster.may_watch(plural)
+
     async def test_an_event_is_seen_with_its_object(self, stage: Stage) -> None:
         ref = build_ref(stage.create("raw", SPEC))
 

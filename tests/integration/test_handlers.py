@@ -57,6 +57,9 @@ class Recorder:
         self.calls.append("synced")
         self.synced_with = set(self.bodies)
 
+    async def prepare(self) -> None:
+        pass
+
     async def start(self) -> None:
         self.calls.append("started")
 

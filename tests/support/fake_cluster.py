@@ -182,6 +182,10 @@ class FakeCluster:
             found = (body["metadata"] for body in self._kept.objects[plural].values())
             return {metadata["uid"]: metadata["resourceVersion"] for metadata in found}
 
+    async def may_watch(self, plural: str) -> bool:
+        with _Faulty(self, "may_watch"):
+            return plural in self._kept.objects
+
     async def list_served_plurals(self) -> frozenset[str]:
         with _Faulty(self, "list_served_plurals"):
             return frozenset(KINDS)

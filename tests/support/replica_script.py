@@ -51,6 +51,9 @@ class Worker:
         self._child = subprocess.Popen(launched)
         self._task = asyncio.create_task(self._work())
 
+    async def prepare(self) -> None:
+        """See Operator: it needs nothing."""
+
     async def start(self) -> None:
         """See Operator."""
 

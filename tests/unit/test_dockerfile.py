@@ -92,11 +92,18 @@ def test_only_locked_wheels_are_installed_by_their_hashes() -> None:
 
     assert installs == [
         "uv pip install --require-hashes --only-binary :all: --requirement /wheels.txt",
-        "uv pip install --no-deps .",
+        "uv pip install --python /opt/build --require-hashes --only-binary :all: --requirement /build.txt",
+        "uv pip install --offline --no-deps /wheels/*.whl",
     ]
-    assert any(
-        "uv export --quiet --frozen --no-dev --extra operator" in text for _, text in read_instructions()
-    )
+    for exported in ("--no-dev --extra operator", "--only-group build"):
+        assert any(f"uv export --quiet --frozen {exported}" in text for _, text in read_instructions())
+
+
+def test_this_project_is_built_by_what_is_locked_too() -> None:
+    (build,) = [text for _, text in read_instructions() if "uv build" in text]
+
+    assert "--offline" in build
+    assert "--no-build-isolation --python /opt/build" in build
 
 
 def test_the_context_holds_exactly_what_is_copied() -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from dtool_operator import names
+from dtool_operator.adapters.access_review import may
 from dtool_operator.adapters.cluster_protocol import (
     Cluster,
     ConfigMapData,
@@ -176,6 +177,16 @@ class KubernetesCluster:
             if not (rest := page["metadata"].get("continue")):
                 return found
             query = {**query, "continue": rest}
+
+    async def may_watch(self, plural: str) -> bool:
+        """See Cluster."""
+        group = "" if plural == NAMESPACES else names.GROUP
+        try:
+            return await may(self._connection, "watch", group, plural)
+        except Refused as refused:
+            if refused.status == 403:  # whoever may not ask is told by the watch itself
+                return True
+            raise
 
     async def list_served_plurals(self) -> frozenset[str]:
         """See Cluster."""

@@ -113,6 +113,9 @@ class Cluster(Protocol):
     async def list_metadata(self, plural: str) -> Mapping[str, str]:
         """List uid → resourceVersion of all objects of all namespaces, without their content."""
 
+    async def may_watch(self, plural: str) -> bool:
+        """Tell whether all objects of a kind, in all namespaces, may be watched, as far as is known."""
+
     async def list_served_plurals(self) -> frozenset[str]:
         """List which kinds of our group the API server knows: empty until the CRDs are installed."""
 

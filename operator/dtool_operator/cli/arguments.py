@@ -77,7 +77,7 @@ def _add_output(parser: argparse.ArgumentParser, *formats: Format) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=one_of(Format),
+        type=one_of(formats),
         choices=formats,
         default=formats[0],
         metavar="FORMAT",
@@ -147,7 +147,7 @@ def _add_cp(commands: Commands) -> None:
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="tag to set; may repeat")
     parser.add_argument("--dry-run", action="store_true", help="print the manifest, apply nothing")
     _add_wait(parser, "wait until it is Ready")
-    _add_output(parser, Format.NAME, Format.YAML, Format.JSON)
+    _add_output(parser, Format.NAME, Format.TABLE, Format.JSON, Format.YAML)
 
 
 def _add_verify(commands: Commands) -> None:
@@ -201,7 +201,7 @@ def _add_import(commands: Commands) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be applied")
     _add_wait(parser, "wait until they are Ready")
-    _add_output(parser, Format.NAME, Format.YAML, Format.JSON)
+    _add_output(parser, Format.NAME, Format.TABLE, Format.JSON, Format.YAML)
 
 
 def _add_policy(commands: Commands) -> None:
@@ -226,7 +226,7 @@ def _add_policy(commands: Commands) -> None:
         default=POLICY_FORMATS[0],
         help=f"language of the S3 server: {', '.join(POLICY_FORMATS)}; default: {POLICY_FORMATS[0]}",
     )
-    parser.add_argument("-o", "--output", choices=["json"], default="json", help="json, the only one")
+    _add_output(parser, Format.JSON, Format.YAML, Format.TABLE)
 
 
 def _add_completion(commands: Commands) -> None:

@@ -1,12 +1,13 @@
 """`kubectl dtool cp`: writes a DtoolDataset and applies it; the operator copies."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from dtool_operator.cli.display import showing
 from dtool_operator.cli.failure import CommandFailed, ExitCode
 from dtool_operator.cli.follow import wait
 from dtool_operator.cli.kubectl import Body, Kubectl
-from dtool_operator.cli.output import Format, write_document
+from dtool_operator.cli.output import Format, write_document, write_table
 from dtool_operator.cli.session import Session
 from dtool_operator.cli.source_text import parse_place, parse_source
 from dtool_operator.cli.view import Goal, read_view
@@ -15,13 +16,8 @@ from dtool_operator.names import API_VERSION, DATASET_KIND, GROUP
 
 def run_cp(session: Session) -> ExitCode:
     """Apply, print what was applied; with --wait end when it is Ready, or cannot be."""
-    arguments = session.arguments
     body = build_object(session)
-    if arguments.dry_run:
-        form = Format.YAML if arguments.output is Format.NAME else arguments.output
-        write_document(session.stdout, body, form)
-        return ExitCode.DONE
-    return apply_all(session, [body])
+    return preview_all(session, [body]) if session.arguments.dry_run else apply_all(session, [body])
 
 
 def build_object(session: Session) -> dict[str, Any]:
@@ -63,19 +59,24 @@ def build_dataset(name: str, namespace: str | None, spec: dict[str, Any]) -> dic
     return {"apiVersion": API_VERSION, "kind": DATASET_KIND, "metadata": metadata, "spec": spec}
 
 
+def preview_all(session: Session, bodies: Sequence[Body]) -> ExitCode:
+    """Print what would be applied."""
+    form = session.arguments.output
+    if form is Format.TABLE:
+        _write_results(session, bodies, "applied (dry run)")
+        return ExitCode.DONE
+    form = Format.YAML if form is Format.NAME else form
+    for number, body in enumerate(bodies):
+        session.stdout.write("---\n" if number and form is Format.YAML else "")
+        write_document(session.stdout, body, form)
+    return ExitCode.DONE
+
+
 def apply_all(session: Session, bodies: list[dict[str, Any]]) -> ExitCode:
     """Apply each, say so, and wait for all where it is asked."""
     arguments = session.arguments
     applied = [_apply(session.kubectl, body) for body in bodies]
-    if arguments.output is not Format.NAME:
-        documents = [_without_status(body) for body in applied]
-        document = (
-            documents[0] if len(documents) == 1 else {"kind": "List", "apiVersion": "v1", "items": documents}
-        )
-        write_document(session.stdout, document, arguments.output)
-    else:
-        session.stdout.writelines(f"dtooldataset.{GROUP}/{one['metadata']['name']}\n" for one in applied)
-    session.stdout.flush()
+    _tell(session, applied)
     if not arguments.wait:
         return ExitCode.DONE
     views = [read_view(body) for body in applied]
@@ -84,6 +85,27 @@ def apply_all(session: Session, bodies: list[dict[str, Any]]) -> ExitCode:
         return wait(
             session, views, lambda v: v.judge(Goal.READY), show=show, timeout_seconds=arguments.timeout
         )
+
+
+def _tell(session: Session, applied: Sequence[Body]) -> None:
+    match session.arguments.output:
+        case Format.NAME:
+            session.stdout.writelines(f"dtooldataset.{GROUP}/{one['metadata']['name']}\n" for one in applied)
+        case Format.TABLE:
+            _write_results(session, applied, "applied")
+        case form:
+            documents = [_without_status(body) for body in applied]
+            several = {"kind": "List", "apiVersion": "v1", "items": documents}
+            write_document(session.stdout, documents[0] if len(documents) == 1 else several, form)
+    session.stdout.flush()
+
+
+def _write_results(session: Session, bodies: Sequence[Body], result: str) -> None:
+    """Print a row for each; one that names no namespace goes into that of the context."""
+    named = [(body["metadata"].get("namespace"), body["metadata"]["name"]) for body in bodies]
+    here = "" if all(namespace for namespace, _ in named) else session.kubectl.find_namespace()
+    rows = [[namespace or here, name, result] for namespace, name in named]
+    write_table(session.stdout, ["NAMESPACE", "NAME", "RESULT"], rows)
 
 
 def _apply(kubectl: Kubectl, body: dict[str, Any]) -> Body:

@@ -1,4 +1,7 @@
-"""How a command of the plugin ends: its exit codes, and the one error that it ends with otherwise."""
+"""How a command of the plugin ends: its exit codes, the one error that it ends with otherwise, and its words.
+
+`dtool-operator` says in the same words that it was installed without its extra.
+"""
 
 from enum import IntEnum
 
@@ -38,3 +41,9 @@ class CommandFailed(Exception):
     ) -> None:
         super().__init__(f"{message}; {hint}" if hint else message)
         self.message, self.hint, self.reason, self.code = message, hint, reason, code
+
+
+def describe_missing(error: ModuleNotFoundError) -> str:
+    """Say which module is not installed; `pip install .` leaves out the extra that has it."""
+    module = (error.name or str(error)).partition(".")[0]
+    return f"the Python module {module} is not installed; run `pip install 'dtool-operator[operator]'`"

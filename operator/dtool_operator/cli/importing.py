@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dtool_operator.cli.cp import apply_all, build_dataset
+from dtool_operator.cli.cp import apply_all, build_dataset, preview_all
 from dtool_operator.cli.failure import CommandFailed, ExitCode
 from dtool_operator.cli.kubectl import Place
 from dtool_operator.cli.ls import RESOURCE
-from dtool_operator.cli.output import Format, write_document
+from dtool_operator.cli.output import Format, write_document, write_table
 from dtool_operator.cli.session import Session
 from dtool_operator.cli.source_text import parse_bucket_ref
 from dtool_operator.cli.view import read_view
@@ -37,13 +37,7 @@ def run_import(session: Session) -> ExitCode:
     bodies = [_build(session, uuid, ref) for uuid in _read_uuids(arguments.uuids)]
     if arguments.name is not None and len(bodies) != 1:
         raise CommandFailed("--name is for one UUID", "leave it out", code=ExitCode.USAGE)
-    if arguments.dry_run:
-        form = Format.YAML if arguments.output is Format.NAME else arguments.output
-        for number, body in enumerate(bodies):
-            session.stdout.write("---\n" if number and form is Format.YAML else "")
-            write_document(session.stdout, body, form)
-        return ExitCode.DONE
-    return apply_all(session, bodies)
+    return preview_all(session, bodies) if arguments.dry_run else apply_all(session, bodies)
 
 
 def _read_uuids(given: list[str]) -> list[str]:
@@ -67,14 +61,38 @@ def _import_all(session: Session, ref: Mapping[str, str]) -> ExitCode:
     place = Place(ref.get("namespace", session.arguments.namespace))
     change = {"spec": {"listing": {"import": "Frozen"}}}
     if session.arguments.dry_run:
-        write_document(session.stdout, change, Format.YAML)
+        _preview_import(session, ref["name"], change, place)
         return ExitCode.DONE
     session.kubectl.patch(BUCKETS, ref["name"], change, place)
-    session.stdout.write(f"dtoolbucket.{GROUP}/{ref['name']} listing.import: Frozen\n")
+    _tell_import(session, ref["name"], place)
     session.note(
         "the operator imports with its next listing; `kubectl dtool ls -A --imported` shows what came"
     )
     return ExitCode.DONE
+
+
+def _preview_import(session: Session, name: str, change: Mapping[str, Any], place: Place) -> None:
+    form = session.arguments.output
+    if form is Format.TABLE:
+        _write_result(session, name, place, "listing.import: Frozen (dry run)")
+    else:
+        write_document(session.stdout, change, Format.YAML if form is Format.NAME else form)
+
+
+def _tell_import(session: Session, name: str, place: Place) -> None:
+    match session.arguments.output:
+        case Format.NAME:
+            session.stdout.write(f"dtoolbucket.{GROUP}/{name} listing.import: Frozen\n")
+        case Format.TABLE:
+            _write_result(session, name, place, "listing.import: Frozen")
+        case form:
+            bucket = f"{place.namespace or session.kubectl.find_namespace()}/{name}"
+            write_document(session.stdout, {"bucket": bucket, "import": "Frozen"}, form)
+
+
+def _write_result(session: Session, name: str, place: Place, result: str) -> None:
+    namespace = place.namespace or session.kubectl.find_namespace()
+    write_table(session.stdout, ["NAMESPACE", "NAME", "RESULT"], [[namespace, name, result]])
 
 
 def _survey(session: Session, ref: Mapping[str, str]) -> ExitCode:
@@ -96,21 +114,30 @@ def _survey(session: Session, ref: Mapping[str, str]) -> ExitCode:
         "described": len(described),
         "import": mode,
     }
-    if session.arguments.output is not Format.NAME:
-        write_document(session.stdout, survey, session.arguments.output)
-        return ExitCode.DONE
+    match session.arguments.output:
+        case Format.NAME:
+            _tell_survey(session, survey, bucket.get("spec", {}).get("bucket", "BUCKET"))
+        case Format.TABLE:
+            row = ["" if value is None else str(value) for value in survey.values()]
+            write_table(session.stdout, [key.upper() for key in survey], [row])
+        case form:
+            write_document(session.stdout, survey, form)
+    return ExitCode.DONE
+
+
+def _tell_survey(session: Session, survey: Mapping[str, Any], s3_bucket: str) -> None:
+    found, described = survey["found"], survey["described"]
     if found is None:
         session.stdout.write("The bucket's last listing shows no dataset under this namespace's prefix.\n")
-        return ExitCode.DONE
+        return
     session.stdout.write(
-        f"{found} datasets under the prefix of {namespace}, {len(described)} described here.\n"
+        f"{found} datasets under the prefix of {survey['namespace']}, {described} described here.\n"
     )
-    if found > len(described):
-        s3_bucket = bucket.get("spec", {}).get("bucket", "BUCKET")
+    if found > described:
         session.note(
-            f"`dtool ls s3://{s3_bucket}` shows their UUIDs to those who have keys; listing.import is {mode}"
+            f"`dtool ls s3://{s3_bucket}` shows their UUIDs to those who have keys; listing.import is "
+            f"{survey['import']}"
         )
-    return ExitCode.DONE
 
 
 def _count(bucket: Mapping[str, Any], namespace: str) -> int | None:

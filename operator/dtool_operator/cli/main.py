@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from dtool_operator.cli.arguments import build_parser
-from dtool_operator.cli.failure import CommandFailed, ExitCode
+from dtool_operator.cli.failure import CommandFailed, ExitCode, describe_missing
 from dtool_operator.cli.kubectl import Kubectl
 from dtool_operator.cli.session import Session
 from dtool_s3.console.output import printable
@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandFailed as error:
         sys.stderr.write(f"kubectl-dtool: {printable(str(error))}\n")
         return error.code
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"kubectl-dtool: {printable(describe_missing(error))}\n")
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever read our output has enough

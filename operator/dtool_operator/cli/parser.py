@@ -1,7 +1,7 @@
 """How the plugin reads words of its command line, and how it says that they are wrong: in one line."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NoReturn, TypeVar
 
@@ -19,15 +19,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(ExitCode.USAGE, f"kubectl-dtool: {printable(message)}; see `{self.prog} --help`\n")
 
 
-def one_of(kind: type[Choice]) -> Callable[[str], Choice]:
-    """Return a reader of one of an enum's values."""
+def one_of(choices: Iterable[Choice]) -> Callable[[str], Choice]:
+    """Return a reader of one of these values of an enum; argparse would name the others by their repr."""
+    known = {one.value: one for one in choices}
 
     def read(text: str) -> Choice:
         try:
-            return kind(text)
-        except ValueError:
-            values = ", ".join(one.value for one in kind)
-            raise argparse.ArgumentTypeError(f"{text!r} is none of {values}") from None
+            return known[text]
+        except KeyError:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}") from None
 
     return read
 

@@ -4,7 +4,6 @@ Reads the bucket object and, where it admits by labels, the namespace. Changes n
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
@@ -12,6 +11,8 @@ from dtool_operator.api.bucket import DtoolBucket, parse_bucket
 from dtool_operator.api.choice import FromNamespaces
 from dtool_operator.api.parsing import InvalidObject
 from dtool_operator.cli.failure import CommandFailed, ExitCode
+from dtool_operator.cli.output import Format, write_document, write_table
+from dtool_operator.cli.policy_table import HEADINGS, list_rows
 from dtool_operator.cli.session import Session
 from dtool_operator.names import BUCKET_PLURAL, GROUP
 from dtool_operator.planning.s3_policy import (
@@ -33,11 +34,19 @@ class Reader(Protocol):
 
 def perform(session: Session) -> ExitCode:
     """Run the command."""
-    run_policy(session.arguments, session.kubectl, session.stdout, session.stderr)
+    form = session.arguments.output
+    run_policy(session.arguments, session.kubectl, session.stdout, session.stderr, shown_as=form)
     return ExitCode.DONE
 
 
-def run_policy(arguments: argparse.Namespace, reader: Reader, output: TextIO, notes: TextIO) -> None:
+def run_policy(
+    arguments: argparse.Namespace,
+    reader: Reader,
+    output: TextIO,
+    notes: TextIO,
+    *,
+    shown_as: Format = Format.JSON,
+) -> None:
     """Print the document to `output`, and what one should know about it to `notes`; raises CommandFailed."""
     namespace: str = arguments.namespace
     bucket = _find_bucket(reader, arguments)
@@ -48,7 +57,10 @@ def run_policy(arguments: argparse.Namespace, reader: Reader, output: TextIO, no
         document = build_policy(grant, form, strict=arguments.strict)
     except NotExpressible as error:
         raise CommandFailed(str(error)) from error
-    output.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    if shown_as is Format.TABLE:
+        write_table(output, HEADINGS, list_rows(document))
+    else:
+        write_document(output, document, shown_as)
     said = _list_notes(bucket, form, writes=grant.writes)
     notes.writelines(f"note: {note}\n" for note in said)
 

@@ -6,11 +6,10 @@ The table is that of the chart's roles; a test compares the two.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dtool_operator.adapters.access_review import may
 from dtool_operator.adapters.connection import Connection
 from dtool_operator.commands.finding import Finding
 from dtool_operator.names import BUCKET_PLURAL, DATASET_PLURAL, GROUP
-
-_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +92,12 @@ async def check_rights(connection: Connection, rights: Sequence[Right]) -> Findi
 
 
 async def _has_right(connection: Connection, right: Right) -> bool:
-    attributes = {
-        "verb": right.verb,
-        "group": right.group,
-        "resource": right.resource,
-        "subresource": right.subresource,
-        "namespace": right.namespace,
-        "name": right.name,
-    }
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    }
-    answer = await connection.write("POST", _REVIEWS, review)
-    return bool(answer["status"]["allowed"])
+    return await may(
+        connection,
+        right.verb,
+        right.group,
+        right.resource,
+        subresource=right.subresource,
+        namespace=right.namespace,
+        name=right.name,
+    )

@@ -51,7 +51,8 @@ class OperatorProcess:
         self._operator = operator
         self._metrics = metrics or Metrics()
         self._leadership = leadership
-        self._prerequisites = Prerequisites(cluster)
+        # before the Lease is had: during an upgrade the old replica works on while the new one cannot begin
+        self._prerequisites = Prerequisites(cluster, prepare=operator.prepare)
         self._is_waiting = False
         self._login = login or Login()
         self._end_at_once = end_at_once
@@ -75,8 +76,8 @@ class OperatorProcess:
     async def run(self) -> None:
         """Work until told to stop.
 
-        Raises what ends the operator for a reason of its own: OSError (the port of the probes is taken),
-        NotConfigured, ApiFailure, or whatever kopf ends a watch with. It has stopped in order then too.
+        Raises what ends the operator for a reason of its own: OSError (a port is taken), NotConfigured, or
+        whatever kopf ends a watch with. It has stopped in order then too.
         """
         await self.health.start()
         _LOG.info("health_served", extra={"port": self.health.port})

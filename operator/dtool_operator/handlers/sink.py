@@ -23,8 +23,11 @@ class EventSink(Protocol):
 class Operator(EventSink, Protocol):
     """The operator without kopf."""
 
+    async def prepare(self) -> None:
+        """Get what `start` needs of the API server, before the Lease. Raises OperatorError: call it again."""
+
     async def start(self) -> None:
-        """Begin to work; raises ApiFailure if the API server does not let it."""
+        """Begin to work. Raises OSError (a port is taken), OperatorError."""
 
     async def stop(self) -> None:
         """End all work in order; nothing runs afterwards."""

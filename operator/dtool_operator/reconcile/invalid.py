@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from dtool_operator.adapters.cluster import Cluster, ObjectRef
+from dtool_operator.adapters.cluster import Cluster, EventType, ObjectRef
 from dtool_operator.api.bucket_status import DtoolBucketStatus
 from dtool_operator.api.dataset_status import DtoolDatasetStatus
-from dtool_operator.errors import OperatorError
+from dtool_operator.errors import ApiFailure, Gone, OperatorError
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL, FINALIZER
 from dtool_operator.planning.invalid import build_invalid_bucket_status, build_invalid_dataset_status
 from dtool_operator.planning.transfer import read_job
@@ -30,9 +30,10 @@ class InvalidReconciler:
         writer: StatusWriter,
         take_in: TakeIn,
         clock: Callable[[], datetime],
+        on_left_behind: Callable[[], None] = lambda: None,
     ) -> None:
         self._cluster, self._executor, self._writer = cluster, executor, writer
-        self._take_in, self._clock = take_in, clock
+        self._take_in, self._clock, self._on_left_behind = take_in, clock, on_left_behind
 
     async def reconcile_bucket(self, bucket: Invalid[DtoolBucketStatus]) -> None:
         """Report InvalidSpec."""
@@ -55,8 +56,7 @@ class InvalidReconciler:
             _LOG.warning("job_left", extra={"object": f"{meta.namespace}/{meta.name}", "why": error.message})
         ref = ObjectRef(DATASET_PLURAL, DATASET_KIND, meta.namespace, meta.name, meta.uid)
         if meta.deletion_timestamp is not None and FINALIZER in meta.finalizers:
-            # without a spec nobody can say what an unfinished copy wrote, and where
-            _LOG.warning("data_left_behind", extra={"object": f"{meta.namespace}/{meta.name}"})
+            await self._report_left_behind(ref, dataset)
             others = tuple(finalizer for finalizer in meta.finalizers if finalizer != FINALIZER)
             version = meta.resource_version
             self._take_in(
@@ -70,3 +70,16 @@ class InvalidReconciler:
         answer = await self._writer.write(ref, dataset.status, status, resource_version=meta.resource_version)
         if answer is not None and not isinstance(answer, timedelta):
             self._take_in(DATASET_PLURAL, answer)
+
+    async def _report_left_behind(self, ref: ObjectRef, dataset: Invalid[DtoolDatasetStatus]) -> None:
+        """Tell log, metric and an Event of it: without a spec nobody knows which bucket object it was."""
+        name, what = f"{ref.namespace}/{ref.name}", dataset.status.uri or "an unfinished copy"
+        why = f"its spec means nothing ({dataset.message}): what there is of {what} is left behind"
+        _LOG.warning("data_left_behind", extra={"object": name, "why": why})
+        self._on_left_behind()
+        try:
+            await self._cluster.create_event(
+                ref, type=EventType.WARNING, reason="DataLeftBehind", message=f"DtoolDataset {name}: {why}"
+            )
+        except (Gone, ApiFailure) as error:
+            _LOG.info("event_not_written", extra={"object": name, "why": error.message})

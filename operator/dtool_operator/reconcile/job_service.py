@@ -1,6 +1,6 @@
 """What Jobs need, put together and kept alive: their executor, the signing endpoint and its certificate.
 
-Owns their order: nobody is told an address before it listens.
+Owns their order: nothing listens before the operator leads, nobody is told an address before it listens.
 """
 
 import logging
@@ -21,7 +21,7 @@ from dtool_operator.settings import Settings
 from dtool_operator.transfers.job import JobExecutor
 from dtool_operator.transfers.job_run import JobSettings
 from dtool_operator.transfers.ledger import Ledger
-from dtool_operator.transfers.signing.certificate import ensure_certificate
+from dtool_operator.transfers.signing.certificate import Certificate, ensure_certificate
 from dtool_operator.transfers.signing.grants import Grants
 from dtool_operator.transfers.signing.server import SigningServer
 
@@ -40,6 +40,7 @@ class JobService:
         expiry = int(settings.signing_expiry.total_seconds())
         self._grants = None if settings.signing_url is None else Grants(expiry_seconds=expiry)
         self._executor: JobExecutor | None = None
+        self._certificate: Certificate | None = None
         self._server: SigningServer | None = None
 
     def build_executor(self, ledger: Ledger, on_requests: RequestObserver) -> JobExecutor:
@@ -59,17 +60,17 @@ class JobService:
         )
         return self._executor
 
+    async def prepare(self) -> None:
+        """Read the certificate or make it, once. Raises ApiFailure, OperatorError: call it again."""
+        if self._settings.signing_url is not None:
+            await self._ensure_certificate(self._settings.signing_url)
+
     async def start(self) -> None:
-        """Make the certificate, and listen. Raises ApiFailure, OperatorError, OSError (the port is taken)."""
+        """Listen. Raises OSError (the port is taken), and if it was not prepared what `prepare` does."""
         settings, grants, url = self._settings, self._grants, self._settings.signing_url
         if grants is None or url is None or self._executor is None:
             return
-        certificate = await ensure_certificate(
-            self._secrets,
-            f"{settings.lease_name}-signing",
-            host=urlsplit(url).hostname or "",
-            now=datetime.now(UTC),
-        )
+        certificate = await self._ensure_certificate(url)
         self._server = SigningServer(
             host=settings.signing_host,
             port=settings.signing_port,
@@ -88,3 +89,13 @@ class JobService:
         server, self._server = self._server, None
         if server is not None:
             await server.stop()
+
+    async def _ensure_certificate(self, url: str) -> Certificate:
+        if self._certificate is None:
+            self._certificate = await ensure_certificate(
+                self._secrets,
+                f"{self._settings.lease_name}-signing",
+                host=urlsplit(url).hostname or "",
+                now=datetime.now(UTC),
+            )
+        return self._certificate

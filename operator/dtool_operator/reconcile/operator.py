@@ -21,11 +21,7 @@ from dtool_operator.logs import log_reconcile
 from dtool_operator.metrics import Census, Metrics
 from dtool_operator.names import BUCKET_KIND, BUCKET_PLURAL, DATASET_KIND, DATASET_PLURAL
 from dtool_operator.planning.observed import Policy
-from dtool_operator.planning.plan import (
-    Backoff,
-    ListDatasets,
-    Plan,
-)
+from dtool_operator.planning.plan import Backoff, ListDatasets, Plan
 from dtool_operator.planning.transfer import TransferState
 from dtool_operator.reconcile.bucket import BucketReconciler
 from dtool_operator.reconcile.dataset import CrashPoint, DatasetReconciler, Surroundings, pass_by
@@ -95,7 +91,9 @@ class Operator:
             self.world, cluster, self._stores, self._writer, policy, self._take_in, clock, crash_point
         )
         self.datasets = DatasetReconciler(around, executor=self._executor, find_entry=self.buckets.find_entry)
-        self._invalid = InvalidReconciler(executor=self._executor, **shared)
+        self._invalid = InvalidReconciler(
+            executor=self._executor, on_left_behind=lambda: self._metrics.observe_left_behind(""), **shared
+        )
         self._waking = Waking(
             world=self.world, queue=self.queue, buckets=self.buckets, places=policy.max_transfers
         )
@@ -134,13 +132,20 @@ class Operator:
 
     # ---- life --------------------------------------------------------------------------------------
 
+    async def prepare(self) -> None:
+        """Get from the API server what `start` needs, once. Raises OperatorError: call it again."""
+        if not self.world.cluster_uid:
+            uid = await self._cluster.read_namespace_uid(CLUSTER_NAMESPACE)
+            if uid is None:
+                raise ApiFailure(f"there is no namespace {CLUSTER_NAMESPACE}: its uid stands for the cluster")
+            self.world.cluster_uid = uid
+        if self._jobs is not None:
+            await self._jobs.prepare()
+
     async def start(self) -> None:
-        """Start the workers; they wait for the watch to be synced."""
+        """Start the workers; they wait for the watch to be synced. Raises OSError, what `prepare` does."""
         self._executor.prepare()
-        uid = await self._cluster.read_namespace_uid(CLUSTER_NAMESPACE)
-        if uid is None:
-            raise ApiFailure(f"there is no namespace {CLUSTER_NAMESPACE}: its uid stands for the cluster")
-        self.world.cluster_uid = uid
+        await self.prepare()
         if self._jobs is not None:
             await self._jobs.start()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]

@@ -38,6 +38,19 @@ def dataset(name: str, /, **status: Any) -> dict[str, Any]:
     return {"metadata": metadata, "spec": spec, "status": {"observedGeneration": 1, **status}}
 
 
+BUCKET: dict[str, Any] = {
+    "metadata": {
+        "name": "lab",
+        "namespace": "alice",
+        "uid": UUID,
+        "generation": 1,
+        "creationTimestamp": "2026-11-01T00:00:00Z",
+    },
+    "spec": {"bucket": "lab-data"},
+    "status": {"namespaces": [{"namespace": "alice", "prefix": "u/alice/", "datasets": 3, "sizeBytes": 0}]},
+}
+
+
 def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(arguments) == 0
     return capsys.readouterr().out
@@ -88,6 +101,137 @@ def test_a_wrong_call_is_two_and_one_line(arguments: str, capsys: pytest.Capture
     assert (code, said.out) == (2, "")
     assert said.err.startswith("kubectl-dtool: ")
     assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("ls -o xml", "argument -o/--output: 'xml' is none of table, wide, json, yaml, name"),
+        ("status -o wide", "argument -o/--output: 'wide' is none of table, json, yaml"),
+        ("verify a -o name", "argument -o/--output: 'name' is none of table, json, yaml"),
+        ("plan a -o text", "argument -o/--output: 'text' is none of table, json, yaml"),
+        ("cp s -o wide --to-bucket b", "argument -o/--output: 'wide' is none of name, table, json, yaml"),
+        ("import -o wide --bucket b", "argument -o/--output: 'wide' is none of name, table, json, yaml"),
+        ("policy b -n a -o name", "argument -o/--output: 'name' is none of json, yaml, table"),
+        ("status --for done", "argument --for: 'done' is none of ready, frozen, verified"),
+    ],
+)
+def test_a_value_that_is_refused_is_told_with_those_that_are_taken(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(arguments) == 2
+
+    assert capsys.readouterr().err.startswith(f"kubectl-dtool: {said}; see `kubectl dtool ")
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "table"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "ls",
+        "status",
+        "cp dataset/a --to-bucket lab",
+        "cp dataset/a --to-bucket lab --dry-run",
+        "verify a",
+        "plan a",
+        f"import {UUID} --bucket lab",
+        f"import {UUID} --bucket lab --dry-run",
+        "import --bucket lab",
+        "import --bucket lab --all",
+        "import --bucket lab --all --dry-run",
+        "policy lab",
+    ],
+)
+def test_every_command_prints_every_format(
+    arguments: str, form: str, fake: FakeKubectl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = dataset("a") | {"apiVersion": "dtool.dev/v1alpha1", "kind": "DtoolDataset"}
+    raw["metadata"]["uid"] = UUID
+    fake.answer(RESOURCE, raw | {"items": [raw]})
+    fake.answer("apply --server-side", raw)
+    fake.answer("annotate dtooldatasets.dtool.dev", {})
+    fake.answer("patch dtoolbuckets.dtool.dev", {})
+    for what in ("dtoolbuckets.dtool.dev", "namespaces"):
+        fake.answer(f"get {what}", BUCKET | {"items": []})
+
+    code = call(f"{arguments} -n alice -o {form}")
+
+    said = capsys.readouterr().out
+    assert code == 0
+    match form:
+        case "json":
+            assert isinstance(json.loads(said), dict)
+        case "yaml":
+            assert isinstance(yaml.safe_load(said), dict)
+            assert not said.startswith("{")
+        case _:
+            assert said
+            assert not said.startswith(("{", "apiVersion"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (
+            "cp dataset/b/a --to-bucket lab",
+            ["NAMESPACE   NAME   RESULT", "alice       raw    applied"],
+        ),
+        (
+            "cp dataset/b/a --to-bucket lab --dry-run",
+            ["NAMESPACE   NAME   RESULT", "alice       a      applied (dry run)"],
+        ),
+        (
+            f"import {UUID} 2{UUID[1:]} --bucket lab",
+            ["NAMESPACE   NAME   RESULT", "alice       raw    applied", "alice       raw    applied"],
+        ),
+        (
+            f"import {UUID} 2{UUID[1:]} --bucket lab --dry-run",
+            [
+                "NAMESPACE   NAME               RESULT",
+                "alice       dataset-1c10766c   applied (dry run)",
+                "alice       dataset-2c10766c   applied (dry run)",
+            ],
+        ),
+        (
+            "import --bucket dtool-system/lab",
+            [
+                "NAMESPACE   BUCKET             FOUND   DESCRIBED   IMPORT",
+                "alice       dtool-system/lab   3       0           Never",
+            ],
+        ),
+        (
+            "import --bucket dtool-system/lab --all",
+            ["NAMESPACE      NAME   RESULT", "dtool-system   lab    listing.import: Frozen"],
+        ),
+        (
+            "import --bucket lab --all --dry-run",
+            ["NAMESPACE   NAME   RESULT", "alice       lab    listing.import: Frozen (dry run)"],
+        ),
+    ],
+)
+def test_what_happened_is_a_table_where_one_asks_for_it(
+    arguments: str, lines: list[str], fake: FakeKubectl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.answer(RESOURCE, {"items": []})
+    fake.answer("apply --server-side", dataset("raw"))
+    fake.answer("patch dtoolbuckets.dtool.dev", {})
+    fake.answer("get dtoolbuckets.dtool.dev", BUCKET)
+    changes = {"apply", "patch"} if "--dry-run" not in arguments else set()
+
+    said = show(capsys, *arguments.split(), "-n", "alice", "-o", "table")
+
+    assert said.splitlines() == lines
+    assert {word for call in fake.calls if (word := call.split()[0]) in {"apply", "patch"}} <= changes
+
+
+def test_a_table_names_the_namespace_of_the_context_where_the_manifest_names_none(
+    fake: FakeKubectl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fake.directory / "config-view.json").write_text("bob")
+
+    said = show(capsys, "cp", "dataset/a", "--to-bucket=lab", "--dry-run", "-o", "table")
+
+    assert said.splitlines()[1].split()[:2] == ["bob", "a"]
 
 
 def test_json_and_yaml_are_the_same_document(fake: FakeKubectl, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dtool_operator.cli.main import main
 
@@ -69,6 +71,69 @@ def test_the_policy_is_printed_as_json_and_nothing_else(
     said = capsys.readouterr()
     assert (code, said.err) == (0, "")
     assert json.loads(said.out)["Version"] == "2012-10-17"
+
+
+WRITES = "s3:PutObject,s3:DeleteObject,s3:AbortMultipartUpload,s3:ListMultipartUploadParts"
+BUCKET_ARN = "arn:aws:s3:::lab-data"
+MARKER, REGISTERED = f"{BUCKET_ARN}/u/alice/.dtool-owner", f"{BUCKET_ARN}/dtool-*"
+OWN = f"{BUCKET_ARN}/u/alice/*,{REGISTERED}"
+OWN_LISTING = "StringLike s3:prefix=u/alice/*,dtool*"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows"),
+    [
+        (
+            ("--strict",),
+            [
+                ["List", "Allow", "s3:ListBucket", BUCKET_ARN, OWN_LISTING],
+                ["Read", "Allow", "s3:GetObject", OWN, "-"],
+                ["Write", "Allow", WRITES, OWN, "-"],
+                ["KeepOwnerMarker", "Deny", "s3:PutObject,s3:DeleteObject", MARKER, "-"],
+                ["RegisterOnce", "Deny", "s3:PutObject", REGISTERED, "Null s3:if-none-match=true"],
+                ["KeepRegistrations", "Deny", "s3:DeleteObject", REGISTERED, "-"],
+            ],
+        ),
+        (
+            ("--format", "seaweedfs"),
+            [
+                ["List", "Allow", "s3:ListBucket,s3:ListBucketMultipartUploads", BUCKET_ARN, OWN_LISTING],
+                ["Read", "Allow", "s3:GetObject", OWN, "-"],
+                ["Write", "Allow", WRITES, OWN, "-"],
+                ["KeepOwnerMarker", "Deny", "s3:PutObject,s3:DeleteObject", MARKER, "-"],
+            ],
+        ),
+        (
+            ("--format", "seaweedfs-actions"),
+            [
+                ["-", "Allow", "Read", "lab-data/u/alice/*", "-"],
+                ["-", "Allow", "Read", "lab-data/dtool-*", "-"],
+                ["-", "Allow", "List", "lab-data/u/alice/*", "-"],
+                ["-", "Allow", "List", "lab-data/dtool*", "-"],
+                ["-", "Allow", "Write", "lab-data/u/alice/*", "-"],
+                ["-", "Allow", "Write", "lab-data/dtool-*", "-"],
+            ],
+        ),
+    ],
+)
+def test_a_table_has_a_row_for_each_statement_with_its_condition(
+    kubectl: Path, arguments: tuple[str, ...], rows: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(kubectl, changed(readAccess="Prefix"))
+
+    assert main([*ASKED, *arguments, "-o", "table"]) == 0
+
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["SID", "EFFECT", "ACTIONS", "RESOURCES", "CONDITION"]
+    assert [re.split(r" {2,}", line) for line in lines] == rows
+
+
+def test_yaml_says_what_json_says(kubectl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (main([*ASKED, "-o", "json"]), main([*ASKED, "-o", "yaml"])) == (0, 0)
+
+    said = capsys.readouterr().out
+    end = said.index("\n}\n") + 3
+    assert json.loads(said[:end]) == yaml.safe_load(said[end:])
 
 
 def test_the_users_context_and_kubeconfig_go_to_kubectl(kubectl: Path) -> None:

@@ -73,6 +73,12 @@ async def test_an_object_whose_spec_means_nothing_says_so_and_can_be_deleted(pla
     await play.settle()
 
     assert not play.cluster.exists(DATASET_PLURAL, "alice", "raw")
+    # rule 18: what was begun stays, for nobody can say where all of it is
+    (event,) = [event for event in play.cluster.events if event.reason == "DataLeftBehind"]
+    assert event.ref.name == "raw"
+    assert UUID in event.message
+    shown = play.operator._metrics.show()[1].decode()
+    assert 'dtool_operator_left_behind_total{bucket="other"} 1.0' in shown
 
 
 async def test_work_whose_end_cannot_be_seen_does_not_hold_up_what_nobody_can_read(
