@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import kopf
 import pytest
 
 from dtool_operator.adapters.cluster import NAMESPACES, Cluster, KubernetesCluster
 from dtool_operator.adapters.connection import Connection
 from dtool_operator.errors import ApiFailure
+from dtool_operator.handlers import app
 from dtool_operator.handlers.app import OperatorProcess
 from dtool_operator.handlers.informer import Login
 from dtool_operator.names import DATASET_PLURAL
@@ -283,6 +285,29 @@ async def test_an_outage_of_the_api_server_and_a_login_that_ran_out_are_survived
         stage.create("after", SPEC)
         await wait_for_body(recorder, "after", lambda body: bool(body["spec"]))
         assert await get(process, "/healthz") == (200, "ok")
+
+
+async def test_a_kopf_that_does_not_stop_holds_nothing_up(
+    stage: RealStage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As happens where its login is renewed at the moment of the stop."""
+    recorder, ended_with = Recorder(), list[str]()
+
+    async def hang(*, ready_flag: asyncio.Event, **_: Any) -> None:
+        ready_flag.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended_with.extend(recorder.calls)
+
+    monkeypatch.setattr(kopf, "operator", hang)
+    monkeypatch.setattr(app, "STOP_PATIENCE", timedelta(seconds=0.2))
+
+    async with running(recorder):
+        await wait_for(recorder, "started")
+
+    assert ended_with == ["started", "stopped"], "kopf would have cancelled what the operator still does"
+    assert "kopf_does_not_stop" in caplog.text
 
 
 async def test_a_port_that_is_taken_is_an_error(stage: RealStage) -> None:

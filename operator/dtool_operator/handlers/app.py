@@ -25,6 +25,8 @@ from dtool_operator.metrics import Metrics
 from dtool_operator.settings import Settings
 
 _TLS_CLOSE: Final = timedelta(seconds=0.25)
+STOP_PATIENCE: Final = timedelta(seconds=5)
+"""How long kopf may take to end its watches; what comes after it, the operator's own end, takes its time."""
 EXIT_LEASE_LOST: Final = 3
 """Of the process: others may work already, so nothing is ended in order; the kernel ends the workers."""
 
@@ -47,6 +49,7 @@ class OperatorProcess:
         end_at_once: Callable[[int], None] = os._exit,
     ) -> None:
         self.stop = asyncio.Event()
+        self._is_cleaning = asyncio.Event()
         self._cluster = cluster
         self._operator = operator
         self._metrics = metrics or Metrics()
@@ -88,14 +91,7 @@ class OperatorProcess:
             self._is_started = True
             await self._operator.start()
             self._keep_watch()
-            # from here on kopf takes the signals
-            await kopf.operator(
-                registry=self._build_registry(),
-                settings=build_settings(),
-                standalone=True,
-                clusterwide=True,
-                stop_flag=self.stop,
-            )
+            await self._watch_until_told()
             if self._failure is not None:
                 raise self._failure
         finally:
@@ -141,6 +137,45 @@ class OperatorProcess:
             _LOG.critical("lease_lost", extra={"why": lost.message})
             self._end_at_once(EXIT_LEASE_LOST)
 
+    async def _watch_until_told(self) -> None:
+        """Run kopf until told to stop. One that does not stop, all that is ours is ended without it.
+
+        A login that is renewed at the moment of the stop can swallow kopf's own cancellation.
+        """
+        is_ready = asyncio.Event()
+        # made before kopf begins: it ends whatever is made later
+        told = asyncio.create_task(self.stop.wait(), name="told to stop")
+        cleaning = asyncio.create_task(self._is_cleaning.wait(), name="kopf cleans up")
+        taking = asyncio.create_task(self._take_signals_again(is_ready), name="signals")
+        watching = asyncio.create_task(self._run_kopf(is_ready), name="kopf")
+        try:
+            await asyncio.wait({watching, told}, return_when=asyncio.FIRST_COMPLETED)
+            patience = STOP_PATIENCE.total_seconds()
+            await asyncio.wait({watching, cleaning}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done() or self._is_cleaning.is_set():
+                return await watching
+            _LOG.warning("kopf_does_not_stop")
+            await self._finish()
+        finally:
+            for task in (told, cleaning, taking, watching):
+                task.cancel()
+            await asyncio.gather(told, cleaning, taking, watching, return_exceptions=True)
+
+    async def _run_kopf(self, is_ready: asyncio.Event) -> None:
+        await kopf.operator(
+            registry=self._build_registry(),
+            settings=build_settings(),
+            standalone=True,
+            clusterwide=True,
+            ready_flag=is_ready,
+            stop_flag=self.stop,
+        )
+
+    async def _take_signals_again(self, is_ready: asyncio.Event) -> None:
+        """Have signals set `stop`: kopf takes them for itself when it begins."""
+        await is_ready.wait()
+        self._take_signals()
+
     def _keep_watch(self) -> None:
         def end_with_it(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
@@ -160,9 +195,10 @@ class OperatorProcess:
 
         @kopf.on.cleanup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
         async def finish(**_: Any) -> None:
+            self._is_cleaning.set()
             # before kopf cancels every task that was made since it began, those of the operator included
             await self._finish()
-            self.stop.set()  # after a signal a task of kopf still waits for it, and kopf 5 s for that task
+            self.stop.set()  # a task of kopf may still wait for this, and kopf 5 s for that task
 
         return registry
 
