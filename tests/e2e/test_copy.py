@@ -37,7 +37,8 @@ def test_a_copy_tells_its_story_in_status_and_events(lab: Lab) -> None:
     assert status["uuid"] == UUID
     assert find_condition(status, "Verified")["status"] == "True"
     assert status["verified"]["evidence"]["etagMD5"] == len(ITEMS)
-    assert {"Copying", "Succeeded"} <= lab.events("raw")
+    lab.wait_event("raw", "Copying")
+    lab.wait_event("raw", "Succeeded")
     assert lab.get("dtooldataset", "raw")["metadata"]["labels"]["dtool.dev/uuid"] == UUID
 
 

@@ -1,10 +1,6 @@
 """What becomes of the data when their object goes, or its whole namespace, or the consent to be there."""
 
-import json
-from typing import Any
-
 from tests.support.datasets import UUID
-from tests.support.eventually import eventually
 from tests.support.lab import ADMIN_NAMESPACE, Lab
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -59,17 +55,8 @@ def test_data_left_behind_are_told_on_the_bucket_object(lab: Lab) -> None:
     lab.wait_reason("dtooldataset", "plate", "NamespaceNotAllowed")
     lab.delete("dtooldataset", "plate")
 
-    told = eventually(lambda: find_event(lab, "DataLeftBehind"), within=10)
+    told = lab.wait_event(lab.bucket, "DataLeftBehind", ADMIN_NAMESPACE)
     assert uuid in told["message"]
     assert f"{lab.alice}/plate" in told["message"]
     assert f"u/{lab.alice}/{uuid}/dtool" in lab.keys(lab.bucket)
     assert "data_left_behind" in lab.operator.log()
-
-
-def find_event(lab: Lab, reason: str) -> dict[str, Any]:
-    arguments = ("get", "events", "--namespace", ADMIN_NAMESPACE, "--output=json")
-    events = json.loads(lab.control_plane.kubectl(*arguments))["items"]
-    found = [e for e in events if (e["involvedObject"]["name"], e["reason"]) == (lab.bucket, reason)]
-    assert found, reason
-    event: dict[str, Any] = found[0]
-    return event

@@ -54,7 +54,7 @@ def test_datasets_outside_every_prefix_are_violations_unless_acknowledged(lab: L
     assert told == {(UUID, "", "OutsideAnyPrefix"), missing}
     assert find_condition(status, "PrefixesRespected")["status"] == "False"
     assert find_condition(status, "Ready")["status"] == "True"
-    assert "OutsideAnyPrefix" in lab.events(lab.bucket, ADMIN_NAMESPACE)
+    lab.wait_event(lab.bucket, "OutsideAnyPrefix", ADMIN_NAMESPACE)
 
     lab.put(lab.bucket, f"dtool-{THIRD}", f"u/{lab.alice}/".encode())
     acknowledged = {"acknowledgedPrefixes": ["archive/2019/", ""]}

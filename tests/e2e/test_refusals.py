@@ -7,7 +7,6 @@ import pytest
 
 from dtool_s3.layout import item_identifier
 from tests.support.datasets import ITEMS, UUID
-from tests.support.eventually import eventually
 from tests.support.lab import ADMIN_NAMESPACE, Lab
 
 
@@ -18,7 +17,7 @@ def test_an_item_that_differs_from_its_manifest_is_named(lab: Lab) -> None:
 
     ready = lab.wait_reason("dtooldataset", "raw", "SourceDamaged")
     assert "sub/b.csv" in ready["message"]
-    assert "SourceDamaged" in lab.events("raw")
+    lab.wait_event("raw", "SourceDamaged")
     admin = lab.object_store.client().head_object(Bucket=lab.bucket, Key=f"u/{lab.alice}/{UUID}/dtool")
     assert admin["Metadata"]["type"] == "protodataset"
 
@@ -159,4 +158,5 @@ def test_a_mended_item_is_found_on_request(lab: Lab) -> None:
 
     status = lab.wait_state("raw", "Frozen")
     assert status["lastHandledReconcileAt"] == "now"
-    eventually(lambda: lab.events("raw") >= {"SourceDamaged", "Succeeded"} or None, within=5)
+    lab.wait_event("raw", "SourceDamaged")
+    lab.wait_event("raw", "Succeeded")

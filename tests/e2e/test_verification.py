@@ -2,7 +2,6 @@
 
 from dtool_s3.layout import item_identifier
 from tests.support.datasets import ITEMS, UUID, DatasetFixture
-from tests.support.eventually import eventually
 from tests.support.lab import Lab, find_condition
 
 CONTENT = {"interval": "168h", "method": "Content"}
@@ -28,7 +27,7 @@ def test_content_that_changed_is_found_by_reading_and_good_again_once_it_is_repa
     assert (status["lastHandledVerifyAt"], status["verified"]["mismatchCount"]) == (value, 1)
     assert status["verified"]["mismatches"][0]["relpath"] == "a.txt"
     reason = find_condition(status, "Verified")["reason"]
-    eventually(lambda: assert_told(lab, reason), within=5)
+    lab.wait_event("raw", reason)
     assert lab.read(lab.bucket, key) == b"ALPHA"
     assert count_damaged(lab) >= 1
 
@@ -51,10 +50,6 @@ def test_an_item_that_vanished_is_found_by_listing(lab: Lab) -> None:
     status = lab.wait_state("raw", "Damaged")
     assert "a.txt" in find_condition(status, "Verified")["message"]
     assert key not in lab.keys(lab.bucket)
-
-
-def assert_told(lab: Lab, reason: str) -> None:
-    assert reason in lab.events("raw")
 
 
 def count_damaged(lab: Lab) -> float:

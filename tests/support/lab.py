@@ -298,11 +298,18 @@ class Lab:
         place = ("--namespace", namespace or self.alice)
         self.control_plane.kubectl("wait", "--for=condition=Ready", "--timeout=60s", kind, name, *place)
 
-    def events(self, name: str, namespace: str | None = None) -> set[str]:
-        """Return the reasons of an object's Events."""
+    def wait_event(self, name: str, reason: str, namespace: str | None = None) -> Body:
+        """Wait for an Event of an object, which is written after the status that it tells of; return it."""
         arguments = ("get", "events", "--namespace", namespace or self.alice, "--output=json")
-        items = json.loads(self.control_plane.kubectl(*arguments))["items"]
-        return {event["reason"] for event in items if event["involvedObject"]["name"] == name}
+
+        def check() -> Body:
+            events = json.loads(self.control_plane.kubectl(*arguments))["items"]
+            told = {one["reason"]: one for one in events if one["involvedObject"]["name"] == name}
+            assert reason in told, (reason, sorted(told))
+            event: Body = told[reason]
+            return event
+
+        return eventually(check, within=20)
 
     def datasets(self, namespace: str | None = None) -> dict[str, Body]:
         """Return the DtoolDatasets of a namespace by name."""
