@@ -272,7 +272,7 @@ def is_running(pid: int) -> bool:
     """Whether a process does anything any more: a zombie waits for whoever started it, see proc(5)."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
 

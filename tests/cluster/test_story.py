@@ -22,6 +22,7 @@ from sandbox.cluster.cluster import Cluster
 from sandbox.cluster.session import ClusterSession
 from tests.support.chart import NAMESPACE, ROOT
 from tests.support.chart_release import ChartRelease, choose_ports
+from tests.support.eventually import eventually
 from tests.support.installed import RESTRICTED, open_operator_in_pod
 from tests.support.lab import Lab, find_condition
 from tests.support.upstream import Dtool, bucket_environment, ensure_upstream
@@ -151,9 +152,8 @@ def test_the_readmes_story_comes_to_its_end_and_outlives_the_operator(scene: Sce
         with scene.following(WATCH, tmp_path / "watched"):
             for namespace, name in STORY:
                 lab.wait_state(name, "Frozen", namespace=namespace, within=240)
-    watched = (tmp_path / "watched").read_text()
+            eventually(lambda: assert_watched(tmp_path / "watched"), within=20)
     for namespace, name in STORY:
-        assert re.search(rf"{namespace}/{name} .*Frozen", watched), watched
         lab.wait_ready("dtooldataset", name, namespace)
         assert_verified(lab, name, namespace)
     seen = {tuple(line.split()[:2]) for line in (tmp_path / "secrets").read_text().splitlines()}
@@ -249,6 +249,13 @@ def read_files(folder: Path) -> list[bytes]:
     return sorted(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+def assert_watched(log: Path) -> None:
+    """The plugin has shown every dataset of the story frozen."""
+    watched = log.read_text()
+    for namespace, name in STORY:
+        assert re.search(rf"{namespace}/{name} .*Frozen", watched), watched
+
+
 def told(scene: Scene, lab: Lab) -> dict[str, Any]:
     """Tell what is there: objects' conditions, keys with the times of their writing, files with theirs."""
     conditions = {
@@ -257,7 +264,7 @@ def told(scene: Scene, lab: Lab) -> dict[str, Any]:
     keys = {
         f"{bucket}/{key}": listed["LastModified"]
         for bucket in BUCKETS
-        for key, listed in lab.keys(bucket).items()
+        for key, listed in lab.lasting_keys(bucket).items()
     }
     files = {str(path): path.stat().st_mtime_ns for path in (scene.volumes / "scratch").rglob("*")}
     return {"conditions": conditions, "keys": keys, "files": files}

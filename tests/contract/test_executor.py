@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import select
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -44,11 +45,21 @@ class Scene:
     target: Store
     endpoint: str | None
     stuck: Location
+    has_asked: Callable[[], bool]
+    """Whether a request has come to the bucket that never answers."""
     credentials: TaskCredentials
-    changes: list[str] = field(default_factory=list)
+    told: list[tuple[str, TransferState | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.executor = self.make(self.changes.append, lambda: datetime.now(UTC))
+        self.executor = self.make(self._note, lambda: datetime.now(UTC))
+
+    def _note(self, key: str) -> None:
+        record = self.executor.record(key)
+        self.told.append((key, None if record is None else record.state))
+
+    def told_ends(self) -> list[str]:
+        """Return the keys of those whose end was told."""
+        return [key for key, state in self.told if state is not TransferState.RUNNING]
 
     def location(self, store: Store, prefix: str) -> Location:
         return Location(bucket=store.bucket, prefix=prefix, endpoint=self.endpoint, region="us-east-1")
@@ -70,6 +81,16 @@ class Scene:
 
     async def start(self, task: Task) -> None:
         await self.executor.start(task, self.credentials)
+
+    async def get_stuck(self, *keys: str) -> None:
+        """Start tasks that never end, and wait until one of them works."""
+        for key in keys:
+            await self.start(self.stuck_task(key=key))
+
+        async def check() -> None:
+            assert self.has_asked()
+
+        await eventually_async(check, within=PATIENCE_SECONDS)
 
     async def run(self, task: Task) -> TransferRecord:
         """Start a task and wait for its end."""
@@ -109,7 +130,7 @@ async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     server: ObjectStore = request.getfixturevalue("object_store")
     make_bucket: Callable[[], str] = request.getfixturevalue("make_bucket")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
-        scene = _process_scene(server, make_bucket, tmp_path, silent.getsockname()[1])
+        scene = _process_scene(server, make_bucket, tmp_path, silent)
         yield scene
         await scene.executor.close()
     for store in (scene.source, scene.target):
@@ -130,11 +151,14 @@ def _inline_scene() -> Scene:
         target=server.store("target"),
         endpoint=None,
         stuck=Location(bucket="stuck", prefix=PREFIX),
+        has_asked=lambda: any(request.bucket == "stuck" for request in server.requests),
         credentials=TaskCredentials(None, None),
     )
 
 
-def _process_scene(server: ObjectStore, make_bucket: Callable[[], str], path: Path, silent: int) -> Scene:
+def _process_scene(
+    server: ObjectStore, make_bucket: Callable[[], str], path: Path, silent: socket.socket
+) -> Scene:
     admin = server.identity(ADMIN)
     keys = Credentials(admin.access_key, Secret(admin.secret_key))
     endpoint = Endpoint(server.endpoint, region="us-east-1")
@@ -146,8 +170,12 @@ def _process_scene(server: ObjectStore, make_bucket: Callable[[], str], path: Pa
         target=S3Store(endpoint, make_bucket(), lambda: keys),
         endpoint=server.endpoint,
         stuck=Location(
-            bucket="stuck", prefix=PREFIX, endpoint=f"http://127.0.0.1:{silent}", region="us-east-1"
+            bucket="stuck",
+            prefix=PREFIX,
+            endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            region="us-east-1",
         ),
+        has_asked=lambda: bool(select.select([silent], [], [], 0)[0]),
         credentials=TaskCredentials(keys, keys),
     )
 
@@ -209,9 +237,9 @@ async def test_a_change_is_told_when_a_task_ends(scene: Scene) -> None:
     await scene.run(scene.verify())
 
     async def told() -> None:
-        assert "uid-1" in scene.changes
+        assert "uid-1" in scene.told_ends()
 
-    await eventually_async(told, within=5)
+    await eventually_async(told, within=10)
 
 
 async def test_a_copy_can_be_verified(scene: Scene) -> None:
@@ -291,17 +319,27 @@ async def test_a_running_task_is_not_started_twice(scene: Scene) -> None:
 
 
 async def test_a_cancelled_task_is_gone_and_forgotten(scene: Scene) -> None:
+    await scene.get_stuck("uid-1")
+
+    await scene.executor.cancel("uid-1")
+
+    assert scene.executor.record("uid-1") is None
+    assert not scene.executor.running()
+    assert not scene.told_ends()
+
+
+async def test_a_task_that_is_cancelled_before_it_works_is_gone_and_forgotten(scene: Scene) -> None:
     await scene.start(scene.stuck_task())
 
     await scene.executor.cancel("uid-1")
 
     assert scene.executor.record("uid-1") is None
     assert not scene.executor.running()
-    assert not scene.changes
+    assert not scene.told
 
 
 async def test_two_that_cancel_one_task_both_see_it_gone(scene: Scene) -> None:
-    await scene.start(scene.stuck_task())
+    await scene.get_stuck("uid-1")
 
     await asyncio.gather(scene.executor.cancel("uid-1"), scene.executor.cancel("uid-1"))
 
@@ -319,7 +357,7 @@ async def test_cancelling_what_does_not_run_is_fine(scene: Scene) -> None:
 
 async def test_a_cancelled_task_can_be_replaced_at_once(scene: Scene) -> None:
     await write_dataset(scene.source, DatasetFixture())
-    await scene.start(scene.stuck_task())
+    await scene.get_stuck("uid-1")
 
     await scene.executor.cancel("uid-1")
     record = await scene.run(scene.copy())
@@ -358,8 +396,7 @@ async def test_new_keys_are_recorded_with_their_version(scene: Scene) -> None:
 
 
 async def test_closing_ends_everything_and_nothing_starts_afterwards(scene: Scene) -> None:
-    await scene.start(scene.stuck_task(key="uid-1"))
-    await scene.start(scene.stuck_task(key="uid-2"))
+    await scene.get_stuck("uid-1", "uid-2")
 
     await scene.executor.close()
 

@@ -54,25 +54,25 @@ def holder(
 
 
 def assert_gone(pid: int) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, ProcessLookupError):
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         assert state == "Z"
 
 
 def test_a_stopped_holder_is_killed_with_its_children_and_never_goes_on() -> None:
-    with holder(seconds=1.5, renewals=1000) as (process, guard, child):
+    with holder(seconds=3.0, renewals=1000) as (process, guard, child):
         os.kill(process.pid, signal.SIGSTOP)
         stopped_at = time.monotonic()
 
-        assert process.wait(timeout=10) == -signal.SIGKILL
+        assert process.wait(timeout=20) == -signal.SIGKILL
 
-        assert time.monotonic() - stopped_at < 3.0
+        assert time.monotonic() - stopped_at < 6.0
         eventually(lambda: assert_gone(child), within=5)
         eventually(lambda: assert_gone(guard), within=5)
 
 
 def test_a_holder_that_renews_lives_longer_than_its_first_deadline() -> None:
-    with holder(seconds=1.0, renewals=6, then="close") as (process, _, _):
+    with holder(seconds=2.0, renewals=4, then="close") as (process, _, _):
         assert process.wait(timeout=20) == 0
 
 

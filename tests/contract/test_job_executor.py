@@ -6,7 +6,7 @@ The test plays the kubelet: it says how each Pod is and what its log holds.
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dtool_operator.errors import OperatorError
+from dtool_operator.planning.job_state import JobState
 from dtool_operator.planning.manifests import WorkerSettings, build_job_name
 from dtool_operator.planning.task import (
     DatasetFacts,
@@ -395,6 +396,35 @@ async def test_a_job_is_cancelled_before_anybody_knows_of_it(scene: Scene) -> No
 
     assert scene.executor.record(task.key) is None
     assert await scene.stage.api.find(scene.stage.namespace, build_job_name(task)) is None
+
+
+async def test_a_job_that_was_made_and_whose_answer_is_on_its_way_is_cancelled() -> None:
+    stage = _Unanswered()
+    scene = Scene(stage)
+    task = scene.task()
+    await scene.executor.start(task, scene.credentials)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await stage.is_made.wait()
+
+    await scene.executor.cancel(task.key)
+
+    assert scene.executor.record(task.key) is None
+    assert not stage.jobs
+    await scene.executor.close()
+
+
+class _Unanswered(FakeJobs):
+    """Makes Jobs, and its answers do not arrive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_made = asyncio.Event()
+
+    async def create(self, namespace: str, manifest: Mapping[str, Any]) -> JobState:
+        await super().create(namespace, manifest)
+        self.is_made.set()
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 async def test_a_job_is_cancelled_at_the_moment_it_begins(scene: Scene) -> None:

@@ -76,7 +76,7 @@ async def test_the_client_itself_gives_up_on_a_silent_server(
     keys = Credentials(admin.access_key, Secret(admin.secret_key))
     proxy.faults.append(Fault(SILENCE, "PUT", "*/key", times=2))  # both clients' first attempts
 
-    async with S3Store(Endpoint(proxy.url), bucket_name, keys, read_timeout_seconds=1) as store:
+    async with S3Store(Endpoint(proxy.url), bucket_name, keys, read_timeout_seconds=3) as store:
         await store.put("key", b"content")
         written = await store.get("key", max_bytes=100)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.front import Front, running_front
 from tests.support.installed import ON_CLUSTER, OperatorInPod, open_operator_in_pod
 from tests.support.lab import Lab, OperatorProcess
@@ -49,11 +50,19 @@ def moto_front(moto_server: MotoServer) -> Iterator[Front]:
 
 
 @pytest.fixture(scope="session")
+def held_front(object_store: ObjectStore) -> Iterator[FaultProxy]:
+    """A front before the S3 server that holds requests back when told to; the operator may use it."""
+    with fault_proxy(object_store.endpoint) as front:
+        yield front
+
+
+@pytest.fixture(scope="session")
 def operator_beside(
     control_plane: ControlPlane,
     object_store: ObjectStore,
     tls_front: TlsFront,
     moto_front: Front,
+    held_front: FaultProxy,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[OperatorProcess]:
     """The operator, as its ServiceAccount, under the RBAC rules of the chart."""
@@ -65,7 +74,7 @@ def operator_beside(
             "DTOOL_OPERATOR_FREEZE_QUIET_PERIOD": "1s",
             "DTOOL_OPERATOR_ALLOWED_HTTP_HOSTS": object_store.endpoint.removeprefix("http://"),
         },
-        more_endpoints=(tls_front.front.url, moto_front.url),
+        more_endpoints=(tls_front.front.url, moto_front.url, held_front.url),
     )
     yield process
     process.stop()
@@ -78,9 +87,10 @@ def operator_in_pod(
     object_store: ObjectStore,
     tls_front: TlsFront,
     moto_front: Front,
+    held_front: FaultProxy,
 ) -> Iterator[OperatorInPod]:
     """The operator in its Pod, under the roles of the chart."""
-    release = make_release(object_store.endpoint, tls_front.front.url, moto_front.url)
+    release = make_release(object_store.endpoint, tls_front.front.url, moto_front.url, held_front.url)
     release.values["allowedHTTPHosts"] = [object_store.endpoint.removeprefix("http://")]
     yield open_operator_in_pod(cluster, object_store, release)
     release.clear()

@@ -115,6 +115,8 @@ def test_the_commands_of_the_administrators_pages_do_what_the_pages_say(reader: 
     lab.control_plane.kubectl("label", "namespace", reader.team, "dtool.dev/lab=true")
 
     reader.run("kubectl --namespace=dtool-system delete secret lab-s3")
+    lab.request("dtoolbucket", "lab", namespace=ADMIN_NAMESPACE)
+    lab.wait_reason("dtoolbucket", "lab", "SecretNotFound", namespace=ADMIN_NAMESPACE)
     said = reader.follow("credentials")
     assert "secret/lab-s3 configured" in said
     lab.wait_ready("dtoolbucket", "lab", ADMIN_NAMESPACE)

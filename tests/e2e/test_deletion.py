@@ -59,4 +59,4 @@ def test_data_left_behind_are_told_on_the_bucket_object(lab: Lab) -> None:
     assert uuid in told["message"]
     assert f"{lab.alice}/plate" in told["message"]
     assert f"u/{lab.alice}/{uuid}/dtool" in lab.keys(lab.bucket)
-    assert "data_left_behind" in lab.operator.log()
+    assert lab.logged("data_left_behind")

@@ -33,10 +33,12 @@ def test_every_write_asks_for_the_encryption_that_the_bucket_names(
     lab.dataset("raw", bucketRef=lab.ref(name), source={"uri": lab.uri(UUID)}, tags=["ours"])
 
     assert lab.wait_state("raw", "Frozen")["items"] == len(ITEMS)
+    lab.wait_ready("dtooldataset", "raw")  # its tags are written after it was frozen
     writes = [one for one in moto_front.passed[before:] if one.method == "PUT"]
     paths = {one.path.partition("?")[0] for one in writes}
     prefix = f"/{name}/u/{lab.alice}/"
     assert {f"{prefix}.dtool-owner", f"{prefix}{UUID}/dtool", f"/{name}/dtool-{UUID}"} <= paths
+    assert f"{prefix}{UUID}/tags/ours" in paths
     assert len([path for path in paths if f"{UUID}/data/" in path]) == len(ITEMS)
     assert {(one.headers.get(MODE), one.headers.get(KEY)) for one in writes} == {asked}
 

@@ -13,7 +13,7 @@ from sandbox.errors import KubectlError
 from tests.support.datasets import UUID
 from tests.support.eventually import eventually
 from tests.support.kstatus import KStatus, compute_kstatus
-from tests.support.lab import ADMIN_NAMESPACE, Lab
+from tests.support.lab import ADMIN_NAMESPACE, Lab, find_condition
 
 FLUX = ("--server-side", "--field-manager=kustomize-controller")
 PEOPLE: tuple[str, ...] = ()
@@ -147,6 +147,7 @@ def test_while_a_copy_waits_git_takes_neither_label_nor_finalizer_away(
     repository.apply(manner=manner)
 
     edited = repository.read()["dataset"]
+    eventually(lambda: assert_tried(repository, edited), within=20)
     assert edited["spec"]["tags"] == ["later"]
     assert (edited["metadata"]["finalizers"], edited["metadata"]["labels"]) == (
         metadata["finalizers"],
@@ -178,8 +179,22 @@ def test_what_git_no_longer_has_is_pruned_with_its_data_if_it_says_so(repository
 
 
 def assert_no_diff(repository: Repository, manner: tuple[str, ...]) -> None:
-    """`kubectl diff` ends with 1 and prints what differs; the Secret's stringData always does."""
-    try:
-        repository.kubectl("diff", *manner, names=("dataset", "bucket"))
-    except KubectlError as error:
-        raise AssertionError(f"Git and the cluster differ: {error}") from error
+    """`kubectl diff` ends with 1 and prints what differs; the Secret's stringData always does.
+
+    What the operator writes to a status while kubectl compares differs too, and not again.
+    """
+
+    def compare() -> None:
+        try:
+            repository.kubectl("diff", *manner, names=("dataset", "bucket"))
+        except KubectlError as error:
+            raise AssertionError(f"Git and the cluster differ: {error}") from error
+
+    eventually(compare, within=5)
+
+
+def assert_tried(repository: Repository, edited: dict[str, Any]) -> None:
+    """The operator has seen an edit, and the copy has failed again."""
+    status = repository.read()["dataset"]["status"]
+    assert status["observedGeneration"] == edited["metadata"]["generation"]
+    assert find_condition(status, "Ready")["reason"] == "InvalidManifest"

@@ -15,6 +15,7 @@ def test_metadata_follow_the_spec_of_a_frozen_dataset(lab: Lab, tmp_path: Path) 
     lab.write(lab.instruments)
     lab.dataset("raw", source={"uri": lab.uri(UUID)}, readme="description: ours\n", tags=["green"])
     status = lab.wait_state("raw", "Frozen")
+    lab.wait_ready("dtooldataset", "raw")  # README and tags are written after it was frozen
     upstream = lab.upstream(lab.bucket, tmp_path / "home", prefix=f"u/{lab.alice}/")
     upstream.run("tag", "set", status["uri"], "theirs")
     layout = DatasetFixture(prefix=f"u/{lab.alice}/").layout
@@ -48,6 +49,7 @@ def test_drift_is_repaired_on_request(lab: Lab, tmp_path: Path) -> None:
         annotations={"phase": [1, 2]},
     )
     status = lab.wait_state("raw", "Frozen")
+    lab.wait_ready("dtooldataset", "raw")
     layout = DatasetFixture(prefix=f"u/{lab.alice}/").layout
     upstream = lab.upstream(lab.bucket, tmp_path / "home", prefix=f"u/{lab.alice}/")
     upstream.script("change", uri=status["uri"], readme="scribbled\n", tag="theirs", annotation="phase")

@@ -87,7 +87,7 @@ def test_a_namespace_that_was_created_again_does_not_own_the_prefix(lab: Lab) ->
     lab.write(lab.instruments)
     lab.dataset("raw", source={"uri": lab.uri(UUID)})
     lab.wait_state("raw", "Frozen")
-    before = lab.keys(lab.bucket)
+    before = lab.lasting_keys()
 
     lab.control_plane.kubectl("delete", "namespace", lab.alice, "--timeout=60s")
     lab.namespace(lab.alice)
@@ -96,7 +96,7 @@ def test_a_namespace_that_was_created_again_does_not_own_the_prefix(lab: Lab) ->
     ready = lab.wait_reason("dtooldataset", "again", "PrefixOwnedByOther")
     cluster = json.loads(lab.control_plane.kubectl("get", "namespace", "kube-system", "--output=json"))
     assert cluster["metadata"]["uid"] in ready["message"]
-    assert lab.keys(lab.bucket) == before
+    assert lab.lasting_keys() == before
 
 
 def test_a_namespace_that_is_not_admitted_is_refused(lab: Lab) -> None:

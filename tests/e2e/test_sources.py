@@ -139,13 +139,13 @@ def test_a_proto_dataset_that_is_there_is_adopted_and_frozen(lab: Lab, tmp_path:
 
 def test_a_frozen_dataset_that_is_there_is_adopted_and_verified(lab: Lab) -> None:
     lab.write(lab.bucket, prefix=f"u/{lab.alice}/")
-    before = lab.keys(lab.bucket)
+    before = lab.lasting_keys()
 
     lab.dataset("old", uuid=UUID)
 
     status = lab.wait_state("old", "Frozen")
     assert (status["items"], find_condition(status, "Verified")["status"]) == (len(ITEMS), "True")
-    after = lab.keys(lab.bucket)
+    after = lab.lasting_keys()
     after.pop(f"u/{lab.alice}/.dtool-owner", None)
     assert after == before
 

@@ -35,7 +35,7 @@ def test_a_deeply_nested_annotation_is_its_owners_trouble_alone(
 
     lab.wait_state("other", "Proto", within=40)
     lab.delete("dtooldataset", "deep")
-    assert "reconcile_crashed" not in lab.operator.log()
+    assert not lab.logged("reconcile_crashed")
 
 
 def assert_invalid(lab: FaultLab) -> None:

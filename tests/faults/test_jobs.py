@@ -10,6 +10,7 @@ from tests.support.fault_lab import DONE, ITEMS, FaultLab
 from tests.support.fault_proxy import Fault, refusal
 from tests.support.lab import ADMIN_NAMESPACE, find_condition
 from tests.support.play_kubelet import Worker
+from tests.support.rights import wait_allowed
 from tests.support.uploads import (
     ask_to_sign,
     check_no_job,
@@ -66,8 +67,8 @@ def test_a_job_that_is_deleted_by_hand_is_begun_again_once_its_name_is_free(lab:
     done = start_upload(lab)
 
     put_job(lab, delete_job(lab))
-    eventually(lambda: _assert_reason(lab, "JobLost"), within=20)
     eventually(lambda: _assert_reason(lab, "JobRefused"), within=20)
+    assert [line for line in lab.logged("job_failed") if line["reason"] == "JobLost"]
     tenants = eventually(lambda: _find_uploader(lab, 2), within=20)
     assert ask_to_sign(tenants) == "NoGrant"
     lab.let_go()
@@ -97,6 +98,7 @@ def test_a_job_that_a_tenant_disguises_while_the_operator_is_away_is_not_trusted
 def test_nobody_of_the_namespace_says_which_job_the_operator_follows(lab: FaultLab) -> None:
     place = ("--namespace", lab.alice)
     lab.control_plane.kubectl("create", "rolebinding", "team", "--clusterrole=admin", "--user=alice", *place)
+    wait_allowed(lab.control_plane, "alice", f"patch dtooldatasets --namespace={lab.alice}")
     lab.dataset("new")
     forged = f'{{"status":{{"job":{{"namespace":"{lab.alice}","name":"x","uid":"x"}}}}}}'
     patch = ("patch", "dtooldataset", "new", *place, "--type=merge", f"--patch={forged}", "--as=alice")

@@ -28,7 +28,10 @@ def test_an_endpoint_that_is_down_in_the_middle_of_a_copy(lab: FaultLab) -> None
     lab.end_endpoint()
     look(lab, lab.bucket)
     lab.wait_reason("dtoolbucket", lab.bucket, "BucketUnreachable", namespace=ADMIN_NAMESPACE, within=90)
-    eventually(lambda: _assert_waits(lab), within=40)
+    look(lab, "raw", kind="dtooldataset", namespace=lab.alice)
+    eventually(lambda: _assert_looked(lab), within=40)
+    assert find_condition(lab.status("raw"), "Ready")["status"] == "False"
+    assert len(lab.data()) == DONE
     lab.start_endpoint()
     lab.wait_state("raw", "Frozen", within=60)
 
@@ -204,12 +207,6 @@ def empty(lab: FaultLab, bucket: str) -> None:
     for key in lab.keys(bucket):
         client.delete_object(Bucket=bucket, Key=key)
     client.delete_bucket(Bucket=bucket)
-
-
-def _assert_waits(lab: FaultLab) -> None:
-    ready = find_condition(lab.status("raw"), "Ready")
-    assert ready["status"] == "False", ready
-    assert len(lab.data()) == DONE
 
 
 def _assert_looked(lab: FaultLab) -> None:

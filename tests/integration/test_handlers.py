@@ -243,7 +243,7 @@ async def test_a_signal_ends_it_in_order_and_soon(stage: RealStage) -> None:
 
     os.kill(os.getpid(), signal.SIGTERM)
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(app.STOP_PATIENCE.total_seconds() - 0.5):
         await running
     assert recorder.calls == ["started", "synced", "stopped"]
 

@@ -286,7 +286,7 @@ def test_at_a_terminal_there_are_bars_and_no_control_character_of_a_name(
     evil[0] |= {"reason": "Throttled", "message": "\x1b]0;owned\x07[red]x\u202e"}
     report(installed, team, "raw", {"state": "Copying", "progress": progress, "conditions": evil})
     leader, follower = pty.openpty()
-    words = ["kubectl", "dtool", "status", "raw", "--watch", "--timeout=3s", *as_user("view", team)]
+    words = ["kubectl", "dtool", "status", "raw", "--watch", "--timeout=8s", *as_user("view", team)]
     environment = {**plugin.environment, "TERM": "xterm", "COLUMNS": "160"}
 
     with subprocess.Popen(words, env=environment, stdout=follower, stderr=follower) as process:

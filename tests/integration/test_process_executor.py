@@ -107,11 +107,12 @@ async def _run(executor: ProcessExecutor, credentials: TaskCredentials = KEYS) -
 
 
 async def _worker_pid(executor: ProcessExecutor, directory: Path) -> int:
-    """Pid of the one worker, once it has started: it has our task directory as its working directory."""
+    """Pid of the one worker, once it has started: it is in our task directory, and has its variables."""
 
     async def check() -> int:
         found = _workers(directory)
         assert found
+        assert not _find(directory, "state/*/environment.json")
         return found[0]
 
     return await eventually_async(check, within=10)
@@ -310,6 +311,32 @@ async def test_a_cancelled_worker_gets_sigterm_first(play: Play, tmp_path: Path)
     await executor.cancel("uid-1")
 
     assert told.exists()
+    assert not _workers(tmp_path)
+
+
+async def test_a_second_cancellation_does_not_cut_the_grace_short(play: Play, tmp_path: Path) -> None:
+    script = (
+        "import pathlib, signal, sys, time\n"
+        "def end(*_):\n"
+        "    pathlib.Path(path, 'asked').touch(); time.sleep(0.5); pathlib.Path(path, 'ended').touch()\n"
+        "    sys.exit()\n"
+        f"path = {str(tmp_path)!r}\n"
+        "signal.signal(signal.SIGTERM, end); pathlib.Path(path, 'ready').touch(); time.sleep(600)"
+    )
+    executor = play(script)
+    await executor.start(_task(), KEYS)
+
+    async def is_there(name: str) -> None:
+        assert (tmp_path / name).exists()
+
+    await eventually_async(lambda: is_there("ready"), within=10)
+    first = asyncio.create_task(executor.cancel("uid-1"))
+    await eventually_async(lambda: is_there("asked"), within=10)
+
+    await executor.cancel("uid-1")
+    await first
+
+    assert (tmp_path / "ended").exists()
     assert not _workers(tmp_path)
 
 
@@ -525,6 +552,7 @@ async def test_a_worker_has_a_session_of_its_own_and_no_descriptor_of_anybody_el
     async def both() -> list[int]:
         pids = _workers(tmp_path)
         assert len(pids) == 2
+        assert not _find(tmp_path, "state/*/environment.json")
         return pids
 
     for pid in await eventually_async(both, within=10):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.controlplane import ControlPlane
-from sandbox.errors import KubectlError
 from sandbox.readiness import wait_until_ready
+from tests.support.rights import is_allowed, wait_allowed
 
 ROOT = Path(__file__).parents[2]
 OPERATOR = "system:serviceaccount:dtool-system:dtool-operator"
@@ -110,15 +110,6 @@ def team(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
 
 
-def is_allowed(control_plane: ControlPlane, user: str, question: str) -> bool:
-    try:
-        return control_plane.kubectl("auth", "can-i", *question.split(), f"--as={user}").strip() == "yes"
-    except KubectlError as refusal:  # kubectl says "no" on its standard output and exits with 1
-        if "error" in refusal.stderr.lower() or "doesn't have a resource type" in refusal.stderr:
-            raise
-        return False
-
-
 @pytest.mark.parametrize("question", ALLOWED_TO_OPERATOR)
 def test_the_operator_may_do_what_it_needs(control_plane: ControlPlane, team: str, question: str) -> None:
     assert is_allowed(control_plane, OPERATOR, question.replace("TEAM", team))
@@ -148,7 +139,7 @@ def test_a_team_lets_the_operator_read_its_secrets_by_one_rolebinding(
 ) -> None:
     """Rule 5."""
     with bound(control_plane, team, "dtool-operator-secret-reader"):
-        assert is_allowed(control_plane, OPERATOR, f"get secrets --namespace={team}")
+        wait_allowed(control_plane, OPERATOR, f"get secrets --namespace={team}")
         assert is_allowed(control_plane, OPERATOR, f"get configmaps --namespace={team}")
         assert not is_allowed(control_plane, OPERATOR, f"list secrets --namespace={team}")
         assert not is_allowed(control_plane, OPERATOR, "get secrets --namespace=default")
@@ -156,7 +147,7 @@ def test_a_team_lets_the_operator_read_its_secrets_by_one_rolebinding(
 
 def test_a_team_lets_the_operator_run_jobs_by_one_rolebinding(control_plane: ControlPlane, team: str) -> None:
     with bound(control_plane, team, "dtool-operator-job-runner"):
-        assert is_allowed(control_plane, OPERATOR, f"create jobs --namespace={team}")
+        wait_allowed(control_plane, OPERATOR, f"create jobs --namespace={team}")
         assert is_allowed(control_plane, OPERATOR, f"get pods --subresource=log --namespace={team}")
         assert not is_allowed(control_plane, OPERATOR, f"list jobs --namespace={team}")
         assert not is_allowed(control_plane, OPERATOR, f"create pods --namespace={team}")

@@ -1,10 +1,10 @@
 """`dtool-operator release-finalizers` on a real API server, as the runbook of uninstalling has it."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,31 +90,30 @@ def test_all_namespaces_are_the_default(
 
 
 async def test_edits_meanwhile_are_survived(
-    control_plane: "ControlPlane", kubeconfig: Path, namespace: str
+    control_plane: "ControlPlane", kubeconfig: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"raw-{number}" for number in range(8)]
     for name in names:
         create(control_plane, namespace, name, FINALIZER)
-    is_done = threading.Event()
-
-    def keep_editing() -> None:
-        turn = 0
-        while not is_done.is_set():
-            turn += 1
-            label = ("label", "--overwrite", "dtooldatasets", "--all", f"turn=t{turn}")
-            control_plane.kubectl(*label, "--namespace", namespace)
-
-    editor = threading.Thread(target=keep_editing)
-    editor.start()
     connection = Connection(environment={"KUBECONFIG": str(kubeconfig)})
+    write, edited = connection.write, set[str]()
+
+    async def write_after_an_edit(method: str, path: str, *args: Any, **options: Any) -> dict[str, Any]:
+        name = path.rpartition("/")[2]
+        if name not in edited:
+            edited.add(name)
+            label = ("label", "dtooldataset", name, "edited=meanwhile", f"--namespace={namespace}")
+            await asyncio.to_thread(control_plane.kubectl, *label)
+        return await write(method, path, *args, **options)
+
+    monkeypatch.setattr(connection, "write", write_after_an_edit)
     said: list[str] = []
     try:
         done = await release_finalizers(connection, namespace=namespace, is_dry_run=False, say=said.append)
     finally:
-        is_done.set()
-        editor.join()
         await connection.close()
 
+    assert edited == set(names)
     assert done == Released(found=8, released=8)
     assert read_finalizers(control_plane, namespace) == {name: [] for name in names}
 

@@ -304,7 +304,7 @@ def test_one_that_waits_for_rights_is_stopped_within_seconds(
 
     started.process.terminate()
 
-    assert started.process.wait(timeout=5) == 0
+    assert started.process.wait(timeout=10) == 0
     assert started.read_log("operator_stopped")
 
 
@@ -321,7 +321,7 @@ def test_one_that_waits_for_a_silent_api_server_is_stopped_within_seconds(
 
         started.process.terminate()
 
-        assert started.process.wait(timeout=5) == 0
+        assert started.process.wait(timeout=10) == 0
 
 
 def test_a_port_of_the_signing_endpoint_that_is_taken_ends_it_with_a_line(

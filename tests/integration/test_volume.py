@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,7 +53,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def start(
-    place: S3Place, work: str, layout: DatasetLayout, root: Path, *confined: str
+    place: S3Place,
+    work: str,
+    layout: DatasetLayout,
+    root: Path,
+    *confined: str,
+    dies_at: int | None = None,
 ) -> subprocess.Popen[str]:
     """Start a worker."""
     keys = place.credentials()
@@ -67,6 +73,7 @@ def start(
         "uuid": layout.uuid,
         "root": str(root),
         "below": "in" if work == "upload" else "out",
+        "dies_at": dies_at,
     }
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2])}
     worker = subprocess.Popen(
@@ -82,15 +89,10 @@ def start(
     return worker
 
 
-def kill_at(worker: subprocess.Popen[str], items: int) -> None:
-    """Kill a worker once so many items have arrived."""
-    assert worker.stdout is not None
-    for line in worker.stdout:
-        if json.loads(line).get("items", 0) >= items:
-            worker.kill()
-            break
-    worker.stdout.close()
-    assert worker.wait(30) == -9
+def die_half_way(place: S3Place, work: str, layout: DatasetLayout, root: Path) -> None:
+    """Run a worker that is killed once 100 items have arrived."""
+    with start(place, work, layout, root, dies_at=100) as worker:
+        assert worker.wait(60) == -signal.SIGKILL
 
 
 def outcome(worker: subprocess.Popen[str]) -> dict[str, Any]:
@@ -115,10 +117,10 @@ async def test_a_killed_upload_and_a_killed_download_go_on_and_all_is_proven(
     store = place.open_store()
     layout = await make_proto(place, store)
 
-    kill_at(start(place, "upload", layout, root), 100)
+    die_half_way(place, "upload", layout, root)
     told = outcome(start(place, "upload", layout, root))
     result = await publish_uploaded(store, layout, PublishRequest(0.1))
-    kill_at(start(place, "download", layout, root), 100)
+    die_half_way(place, "download", layout, root)
     assert not (root / "out" / "sample").exists()
     copied = outcome(start(place, "download", layout, root))
 

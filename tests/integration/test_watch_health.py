@@ -5,7 +5,6 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dtool_operator.adapters.cluster import KubernetesCluster
-from dtool_operator.adapters.connection import Connection
+from dtool_operator.adapters.connection import Connection, Refused
 from dtool_operator.handlers.app import OperatorProcess
 from dtool_operator.handlers.informer import Login
 from dtool_operator.settings import read_settings
@@ -120,9 +119,7 @@ def test_a_watch_that_has_ended_for_good_ends_the_process_and_its_workers(
 
         _, log = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "injected" in log
-    ended_at = time.monotonic()
-    assert max(replica.times()) < ended_at
+    assert "injected" in log  # and the worker, which holds the other end of this pipe, has ended too
 
 
 async def test_in_a_pod_the_token_is_read_from_files_and_a_new_one_when_the_old_one_is_refused(
@@ -140,26 +137,30 @@ async def test_in_a_pod_the_token_is_read_from_files_and_a_new_one_when_the_old_
     def create_token(*options: str) -> str:
         return control_plane.kubectl("create", "token", SERVICE_ACCOUNT, *place, *options).strip()
 
-    write_service_account(tmp_path, token=create_token(*bound), ca=control_plane.ca_file.read_text())
+    ca, first = control_plane.ca_file.read_text(), create_token(*bound)
+    for directory in (tmp_path / "pod", tmp_path / "old"):
+        directory.mkdir()
+        write_service_account(directory, token=first, ca=ca)
     host, _, port = control_plane.server.removeprefix("https://").partition(":")
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
     cluster = KubernetesCluster(
-        Connection(service_account_dir=tmp_path), operator_namespace=OPERATOR_NAMESPACE
+        Connection(service_account_dir=tmp_path / "pod"), operator_namespace=OPERATOR_NAMESPACE
     )
     recorder = Recorder()
     process = OperatorProcess(
         read_settings(TIMES),
         cluster,
         recorder,
-        login=Login(timedelta(seconds=1), tmp_path),
+        login=Login(timedelta(seconds=1), tmp_path / "pod"),
     )
     running = asyncio.create_task(process.run())
     await wait_for(recorder, "synced")
 
-    write_service_account(tmp_path, token=create_token(), ca=control_plane.ca_file.read_text())
-    control_plane.kubectl("delete", *secret, *place)  # the old token is refused from now on
+    write_service_account(tmp_path / "pod", token=create_token(), ca=ca)
+    control_plane.kubectl("delete", *secret, *place)
+    await eventually_async(lambda: assert_refused(tmp_path / "old"), within=40)
     stage = RealStage(cluster, make_namespace(), control_plane)
     stage.create("after", SPEC)
 
@@ -167,3 +168,16 @@ async def test_in_a_pod_the_token_is_read_from_files_and_a_new_one_when_the_old_
     assert await cluster.read_namespace_uid("kube-system")
     assert await get(process, "/healthz") == (200, "ok")
     await end(process, running)
+
+
+async def assert_refused(service_account_dir: Path) -> None:
+    """The API server remembers for some seconds that a token was good."""
+    connection = Connection(service_account_dir=service_account_dir)
+    refusal = None
+    try:
+        await connection.read("/api/v1/namespaces/kube-system")
+    except Refused as refused:
+        refusal = refused.status
+    finally:
+        await connection.close()
+    assert refusal == 401

@@ -38,8 +38,6 @@ class FaultOperator(OperatorProcess):
     """Started again by whoever needs it; `api` stands between it and the API server."""
 
     api: ApiProxy | None = None
-    #: Where the log of the present story begins.
-    log_mark: int = 0
     has_crashed: bool = False
     _is_to_crash: bool = False
     _point: str = ""
@@ -100,7 +98,7 @@ class FaultOperator(OperatorProcess):
         from sandbox.process import start_process
 
         assert not self.is_alive()
-        self.has_crashed, self._is_to_crash, self.log_mark = False, True, len(self.log())
+        self.has_crashed, self._is_to_crash = False, True
         self._point = point
         kept = {key: value for key, value in os.environ.items() if not key.startswith(DROPPED_PREFIXES)}
         (self.directory / NAME).mkdir(exist_ok=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dtool_operator.adapters.access_review import may
 from dtool_operator.adapters.connection import Connection, Refused
 from dtool_operator.adapters.job_secrets import JobSecrets
 from dtool_operator.adapters.jobs import KubernetesJobs
@@ -459,10 +460,20 @@ class RealJobs:
             f"--serviceaccount={self.operator_namespace}:dtool-operator",
             f"--namespace={self.namespace}",
         )
+        await self._wait_for_rights(are_given=True)
 
     async def take_rights_away(self) -> None:
         path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}/rolebindings"
         await self._admin.write("DELETE", f"{path}/dtool-operator-job-runner", {})
+        await self._wait_for_rights(are_given=False)
+
+    async def _wait_for_rights(self, *, are_given: bool) -> None:
+        """Wait until the API server has heard of a change of RoleBindings."""
+
+        async def check() -> None:
+            assert await may(self._operator, "create", "batch", "jobs", namespace=self.namespace) is are_given
+
+        await eventually_async(check, within=20)
 
     async def read_secret(self, name: str) -> Mapping[str, str] | None:
         with contextlib.suppress(Refused):

@@ -95,7 +95,7 @@ def _gone(lab: FaultLab) -> None:
 
 
 def _is_removed(lab: FaultLab) -> None:
-    assert list(lab.keys(lab.bucket)) == [f"u/{lab.alice}/.dtool-owner"]
+    assert list(lab.lasting_keys()) == [f"u/{lab.alice}/.dtool-owner"]
 
 
 STORIES = {

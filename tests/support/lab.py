@@ -13,10 +13,12 @@ import signal
 import urllib.request
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dtool_operator.names import API_VERSION, BUCKET_KIND, DATASET_KIND
 from dtool_s3 import blocking
+from dtool_s3.selftest import PROBE_NAME
 from dtool_s3.settings import Credentials, Endpoint, Secret
 from dtool_s3.store.s3 import S3Store
 from tests.support.datasets import DatasetFixture, write_dataset
@@ -105,6 +107,7 @@ class Lab:
         self.instruments = f"instruments-{self.suffix}"
         self.alice = f"alice-{self.suffix}"
         self.label = {f"lab.test/{self.suffix}": "true"}
+        self.began = datetime.now(UTC)
 
     # ---- administrators ------------------------------------------------------------------------------
 
@@ -316,6 +319,19 @@ class Lab:
         arguments = ("get", "dtooldatasets", "--namespace", namespace or self.alice, "--output=json")
         items = json.loads(self.control_plane.kubectl(*arguments))["items"]
         return {item["metadata"]["name"]: item for item in items}
+
+    def lasting_keys(self, bucket: str | None = None) -> dict[str, Body]:
+        """Return the keys of a bucket, the lab's, but for the probe, which is there at times of its own."""
+        keys = self.keys(bucket or self.bucket)
+        return {key: listed for key, listed in keys.items() if not key.endswith(PROBE_NAME)}
+
+    def logged(self, event: str, since: datetime | None = None) -> list[Body]:
+        """Return the operator's lines of one event in this test, or since a time: the log is a session's."""
+        lines = [json.loads(line) for line in self.operator.log().splitlines() if line.startswith("{")]
+        began = since or self.began
+        return [
+            line for line in lines if line["event"] == event and datetime.fromisoformat(line["time"]) >= began
+        ]
 
     def keys(self, bucket: str, prefix: str = "") -> dict[str, Body]:
         """Return the keys of a bucket as S3 lists them."""

@@ -1,13 +1,14 @@
 """Does one piece of a volume's work in a process of its own, so that it can be killed or confined.
 
 Reads a JSON document from standard input: `work` (upload, download), `endpoint`, `bucket`, `access_key`,
-`secret_key`, `prefix`, `uuid`, `root`, `below`. Prints a JSON line for each item that arrives, and one at the
-end with `reason` (None: done), `message` and `moved`.
+`secret_key`, `prefix`, `uuid`, `root`, `below`, `dies_at` (None: it does not die). Kills itself once so many
+items have arrived; else prints a JSON line at the end with `reason` (None: done), `message` and `moved`.
 """
 
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,26 +26,21 @@ from dtool_s3.volume.upload import upload_directory
 PACE = Pace(4)
 
 
-def say(line: dict[str, Any]) -> None:
-    """Print a line at once."""
-    print(json.dumps(line), flush=True)  # noqa: T201 - its answer
-
-
-def show(progress: Progress) -> None:
-    """Say how many items there are."""
-    say({"items": progress.items})
-
-
 async def work(task: dict[str, Any]) -> dict[str, Any]:
     """Do it; return the last line."""
     endpoint, keys = Endpoint(task["endpoint"]), Credentials(task["access_key"], Secret(task["secret_key"]))
+
+    def die(progress: Progress) -> None:
+        if task["dies_at"] is not None and progress.items >= task["dies_at"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     layout, tree = DatasetLayout(task["prefix"], task["uuid"]), Tree(Path(task["root"]), task["below"])
     async with S3Store(endpoint, task["bucket"], keys) as store:
         try:
             if task["work"] == "upload":
-                moved = (await upload_directory(tree, store, layout, pace=PACE, on_progress=show)).moved
+                moved = (await upload_directory(tree, store, layout, pace=PACE, on_progress=die)).moved
             else:
-                moved = (await download_to_directory(store, layout, tree, pace=PACE, on_progress=show)).moved
+                moved = (await download_to_directory(store, layout, tree, pace=PACE, on_progress=die)).moved
         except DtoolS3Error as error:
             return {"reason": error.reason, "message": str(error), "moved": 0}
     return {"reason": None, "message": "", "moved": moved}
@@ -52,4 +48,4 @@ async def work(task: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     os.umask(0o022)
-    say(asyncio.run(work(json.load(sys.stdin))))
+    print(json.dumps(asyncio.run(work(json.load(sys.stdin)))))  # noqa: T201 - its answer

@@ -143,10 +143,11 @@ class Leadership:
         """Renew until cancelled. Raises LeaseLost."""
         why = "it was never acquired"
         while self.is_ours:
-            await asyncio.sleep(self._times.retry)
-            if not self.is_ours:  # we slept too long: others may have begun
-                break
             assert self._ours_until is not None
+            # not beyond the deadline: the fence falls soon after it, and then nothing is said of why
+            await asyncio.sleep(min(self._times.retry, self._ours_until - self._clock()))
+            if not self.is_ours:  # no time is left; where we slept longer, others may have begun
+                break
             try:
                 async with asyncio.timeout(self._ours_until - self._clock()):
                     if not await self._try():

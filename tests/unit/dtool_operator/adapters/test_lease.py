@@ -1,13 +1,13 @@
 """Who gets the Lease, when, and when it is lost. Times are a clock that the tests turn."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from dtool_operator.adapters.connection import JSON, Refused
-from dtool_operator.adapters.lease import Leadership, LeaseLost, LeaseTimes, build_identity
+from dtool_operator.adapters.lease import Leadership, LeaseLost, LeaseTimes, build_identity, read_clock
 from dtool_operator.errors import ApiFailure
 from tests.support.eventually import eventually_async
 
@@ -93,7 +93,9 @@ class Fence:
 class Replica:
     """One process's claim, its fence and its clock."""
 
-    def __init__(self, server: Server, name: str, clock: Clock) -> None:
+    def __init__(
+        self, server: Server, name: str, clock: Callable[[], float], times: LeaseTimes = QUICK
+    ) -> None:
         self.fence = Fence()
         self.stop = asyncio.Event()
         self.leadership = Leadership(
@@ -102,7 +104,7 @@ class Replica:
             name="dtool-operator",
             identity=name,
             build_fence=lambda: self.fence,
-            times=QUICK,
+            times=times,
             clock=clock,
         )
 
@@ -240,6 +242,16 @@ async def test_an_outage_shorter_than_the_deadline_is_survived_and_a_longer_one_
     async with asyncio.timeout(5):
         with pytest.raises(LeaseLost, match="no answer"):
             await holding
+
+
+async def test_it_is_lost_at_its_deadline_and_not_a_pause_later() -> None:
+    server = Server()
+    one = Replica(server, "one", read_clock, LeaseTimes(renew_deadline=0.2, retry=60.0))
+    await one.acquire()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(LeaseLost, match="could not be renewed"):
+            await one.leadership.hold()
 
 
 async def test_a_lease_that_another_has_taken_is_lost_at_once() -> None:
