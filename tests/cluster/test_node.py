@@ -20,6 +20,7 @@ from sandbox.cluster.session import bring_down_cluster, bring_up_cluster
 from sandbox.errors import KubectlError
 from sandbox.kubectl import find_kubectl
 from tests.support.eventually import eventually
+from tests.support.processes import is_running
 from tests.support.real_cluster import RealCluster, build_job, build_pod, create, read
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -266,15 +267,6 @@ def obtain(cluster: RealCluster, *arguments: str) -> str:
 def have_ended(pids: set[int]) -> None:
     running = [pid for pid in pids if is_running(pid)]
     assert not running, f"the processes {running} still run"
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process does anything any more: a zombie waits for whoever started it, see proc(5)."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
 
 
 def container_state(cluster: RealCluster, namespace: str, pod: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from dtool_operator.adapters.fence import ProcessFence
 from dtool_operator.adapters.lease import read_clock
 from tests.support.eventually import eventually
+from tests.support.processes import is_running
 
 LAUNCH = Path(__file__).parents[2] / "sandbox" / "launch.py"
 
@@ -54,9 +55,7 @@ def holder(
 
 
 def assert_gone(pid: int) -> None:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        assert state == "Z"
+    assert not is_running(pid)
 
 
 def test_a_stopped_holder_is_killed_with_its_children_and_never_goes_on() -> None:

@@ -39,6 +39,7 @@ from sandbox.seaweedfs import ADMIN, ObjectStore
 from tests.support.certificates import sign_certificate
 from tests.support.datasets import UUID
 from tests.support.eventually import eventually, eventually_async
+from tests.support.processes import is_running
 from tests.support.scripted_s3 import Answer, error_answer, scripted_s3
 
 PREFIX = "u/alice/"
@@ -121,14 +122,6 @@ def _wait_until_asked(silent: socket.socket) -> socket.socket:
     return connection
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -194,14 +187,14 @@ def test_a_worker_dies_with_its_operator(tmp_path: Path, silent: socket.socket) 
         with _wait_until_asked(silent):
             (zygote,) = _children(operator.pid)
             (worker,) = _children(zygote)
-            assert _is_alive(worker)
+            assert is_running(worker)
 
             operator.kill()
             operator.wait()
 
             def gone() -> None:
-                assert not _is_alive(worker)
-                assert not _is_alive(zygote)
+                assert not is_running(worker)
+                assert not is_running(zygote)
 
             eventually(gone, within=10)
     finally:
